@@ -51,7 +51,7 @@ def test_the_manifest(tiny: Path) -> None:
         """Converts to JSON values, and leaves out defaults."""
         if dataclasses.is_dataclass(value):
             items = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            return {name: plain(item) for name, item in items.items() if item != ()}
+            return {name: plain(item) for name, item in items.items() if item not in ((), None)}
         if isinstance(value, tuple):
             return [plain(item) for item in value]
         return dict(value) if hasattr(value, "items") else value
@@ -136,6 +136,33 @@ def test_spikes_are_those_of_the_export(tiny: Path, tmp_path: Path) -> None:
     assert len(of_all) == 8
     some = sweep.spikes("numpy", conditions=["fixed", "ACh"], seeds=[5])
     assert counts(some) == {pair: of_all[pair] for pair in [("ACh", 5), ("fixed", 5)]}
+
+
+def test_measures_are_those_of_the_export(tiny: Path, tmp_path: Path) -> None:
+    run(["export", str(tiny), "--measures", "measures.csv", "--trials", "trials.csv"], tmp_path)
+    sweep = granule.open(tiny)
+    for file, of_trials, count in [("measures.csv", False, 8), ("trials.csv", True, 32)]:
+        with (tmp_path / file).open() as opened:
+            rows = list(csv.DictReader(opened))
+        assert len(rows) == count
+        backends: list[Any] = ["pandas", "polars", "numpy"]
+        for backend in backends:
+            columns: Any = sweep.measures(backend, of_trials=of_trials)
+            assert list(columns) == list(rows[0]) if backend == "numpy" else list(columns.columns) == list(rows[0])
+            for name in ("condition", "seed", "response_probability", "golgi_during_hz"):
+                found = [text if isinstance(text, str) else float(text) for text in columns[name]]
+                expected = [row[name] if name == "condition" else float(row[name]) for row in rows]
+                assert found == expected, (backend, name)
+    wide, early = (sweep.measures("numpy", seeds=[5], window=window) for window in [(0, 1100), (0, 1000)])
+    assert wide["spikes_per_driven_cell"].sum() > early["spikes_per_driven_cell"].sum()
+    spikes = sweep.spikes("numpy", seeds=[5])
+    for condition, found in zip(wide["condition"], wide["spikes_per_driven_cell"], strict=True):
+        if condition == "fixed":
+            continue
+        driven = np.unique(sweep.array("connections", condition, 5)[:, 1])
+        is_driven = (spikes["condition"] == condition) & (spikes["population"] == "granule")
+        count = (is_driven & np.isin(spikes["cell"], driven)).sum()
+        assert found == pytest.approx(count / len(driven) / 4, rel=1e-12)
 
 
 def test_what_a_sweep_does_not_have(tiny: Path) -> None:

@@ -2,10 +2,16 @@
 //! without computing anything.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
 
 use granule_granular::{ENGINES, layer_of};
 use granule_sweep::{Overrides, Sweep, parse};
+use parquet::basic::{LogicalType, Repetition, Type as PhysicalType};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::Type;
 use serde_json::Value;
 
 use crate::support::{Place, Trials, root};
@@ -157,4 +163,57 @@ fn what_is_recorded_changes_without_computing() {
     let none = "record: { probabilities: false, connections: false, weights: false, conductances: false }";
     let (nothing, _) = run(&format!("{none}\nconditions: [Control]"));
     assert_eq!(nothing, BTreeSet::new());
+}
+
+/// Writes a Parquet file with a column of texts and two of numbers.
+fn write_parquet(path: &Path, names: &[&str], potentials: &[f64], factors: &[f64]) {
+    let column = |name: &str, kind: PhysicalType| {
+        let builder = Type::primitive_type_builder(name, kind).with_repetition(Repetition::REQUIRED);
+        let is_text = kind == PhysicalType::BYTE_ARRAY;
+        Arc::new(builder.with_logical_type(is_text.then_some(LogicalType::String)).build().expect("a type"))
+    };
+    let columns = vec![
+        column("name", PhysicalType::BYTE_ARRAY),
+        column("golgi.leak_reversal [mV]", PhysicalType::DOUBLE),
+        column("granule.tonic_factor", PhysicalType::DOUBLE),
+    ];
+    let schema = Type::group_type_builder("table").with_fields(columns).build().expect("a schema");
+    let file = File::create(path).expect("a file");
+    let mut writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::default()).expect("a writer");
+    let mut rows = writer.next_row_group().expect("a row group");
+    let texts: Vec<ByteArray> = names.iter().map(|name| ByteArray::from(*name)).collect();
+    let mut next = rows.next_column().expect("a column").expect("a column");
+    next.typed::<ByteArrayType>().write_batch(&texts, None, None).expect("texts");
+    next.close().expect("a column");
+    for numbers in [potentials, factors] {
+        let mut next = rows.next_column().expect("a column").expect("a column");
+        next.typed::<DoubleType>().write_batch(numbers, None, None).expect("numbers");
+        next.close().expect("a column");
+    }
+    rows.close().expect("a row group");
+    writer.close().expect("a file");
+}
+
+#[test]
+fn a_table_of_conditions_may_be_parquet() {
+    let place = Place::new();
+    let (potentials, factors) = ([-54.5, -53.0], [0.1, 1.0 / 3.0]);
+    write_parquet(&place.path("points.parquet"), &["a", "b"], &potentials, &factors);
+    place.write(
+        "points.csv",
+        "name,golgi.leak_reversal [mV],granule.tonic_factor\na,-54.5,0.1\nb,-53,0.3333333333333333\n",
+    );
+    let plan = |table: &str| {
+        place.write("x.yaml", format!("conditions: {{ table: {table} }}\n"));
+        let ended = place.run(&["explain", "x.yaml", "--json"]).succeeded();
+        ended.stdout
+    };
+    assert_eq!(plan("points.parquet"), plan("points.csv"));
+    // Mistakes are shown as in CSV.
+    write_parquet(&place.path("points.parquet"), &["a", "b"], &[-54.5, 1e9], &factors);
+    place.write("x.yaml", "conditions: { table: points.parquet }\n");
+    place.run(&["explain", "x.yaml"]).failed_with(2, &["points.parquet:3:"]);
+    place.write("points.parquet", "name\na\n");
+    let reason = "cannot read the table `points.parquet`: it is not a readable Parquet file";
+    place.run(&["explain", "x.yaml"]).failed_with(2, &[reason]);
 }

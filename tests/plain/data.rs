@@ -848,6 +848,173 @@ fn a_table_is_there_whole_or_not_at_all() {
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('x')), "{left:?}");
 }
 
+/// Runs a script of Python on an archive, with the library's own reader.
+fn python_on(place: &Place, archive: &str, script: &str) -> String {
+    let mut python = place.command("python3");
+    python.args([
+        "-c",
+        &format!("import json, sys, zipfile\narchive = zipfile.ZipFile(sys.argv[1])\n{script}"),
+        archive,
+    ]);
+    Ended::from(python.output().expect("python3")).succeeded().stdout
+}
+
+#[test]
+fn a_research_object_has_the_files_of_the_sweep() {
+    let place = finished(&Sweep {
+        seeds: vec![451, 5],
+        conditions: vec!["Control", "{ name: mine }"],
+        ..Sweep::small()
+    });
+    let told = report(&place, &["export", "out", "--crate", "sweep.zip"]);
+    let before = fs::read(place.path("sweep.zip")).expect("the archive");
+    assert_eq!(told["crate"]["bytes"], before.len());
+    // No run and no time changes it. It needs no store, and replaces an earlier one.
+    fs::rename(place.path("out/store.granule"), place.path("moved")).expect("it can be moved");
+    let again = place.run(&["export", "out", "--crate", "sweep.zip"]).succeeded();
+    assert!(
+        again.stdout.starts_with("test: ") && again.stdout.contains(" files to sweep.zip, "),
+        "{again:#?}"
+    );
+    assert!(fs::read(place.path("sweep.zip")).expect("the archive") == before);
+    fs::rename(place.path("moved"), place.path("out/store.granule")).expect("it can be moved back");
+
+    // Another reader gets the same files, and all dates are the same.
+    let names = python_on(
+        &place,
+        "sweep.zip",
+        "assert archive.testzip() is None\n\
+         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}\n\
+         archive.extractall('unpacked')\nprint(*archive.namelist(), sep='\\n')",
+    );
+    let names: Vec<&str> = names.lines().collect();
+    let manifest = place.manifest("out");
+    let files = manifest["files"].as_array().expect("files");
+    assert_eq!(told["crate"]["files"], names.len());
+    assert_eq!(names[0], "ro-crate-metadata.json");
+    assert!(names[1..].is_sorted() && names.len() == files.len() + 3, "{names:?}");
+    // The unpacked archive is an output directory again, and its sweep file is that of the sweep.
+    place.run(&["verify", "unpacked", "--files-only"]).succeeded();
+    assert_eq!(place.outputs("unpacked"), place.outputs("out"));
+    let planned = report(&place, &["plan", "unpacked/sweep.yaml", "--out", "out"]);
+    assert_eq!((&planned["missing"], &planned["files_to_write"]), (&0.into(), &0.into()));
+
+    let text = fs::read_to_string(place.path("unpacked/ro-crate-metadata.json")).expect("the description");
+    let described: Value = serde_json::from_str(&text).expect("JSON");
+    let graph = described["@graph"].as_array().expect("entities");
+    let entity = |id: &str| {
+        let mut found = graph.iter().filter(|entity| entity["@id"] == id);
+        let entity = found.next().unwrap_or_else(|| panic!("no {id}")).clone();
+        assert!(found.next().is_none(), "two entities {id}");
+        entity
+    };
+    let parts: Vec<String> = entity("./")["hasPart"]
+        .as_array()
+        .expect("parts")
+        .iter()
+        .map(|part| part["@id"].as_str().expect("a path").to_owned())
+        .collect();
+    for name in &names[1..] {
+        assert!(parts.contains(&(*name).to_owned()), "{name}");
+        let file = entity(name);
+        let path = place.path(&format!("unpacked/{name}"));
+        assert_eq!(file["sha256"], sha256(&path), "{name}");
+        assert_eq!(file["contentSize"], fs::metadata(&path).expect("a file").len().to_string(), "{name}");
+    }
+    assert_eq!(parts.len(), names.len() - 1);
+    let run = entity("#run");
+    let started = manifest["run"]["started"].as_str().expect("a time").replace('Z', "+00:00");
+    assert_eq!(run["startTime"], started);
+    assert_eq!(run["endTime"], entity("./")["datePublished"]);
+    assert!(run["endTime"].as_str() >= run["startTime"].as_str(), "{run}");
+    assert_eq!(entity("#value-key-seeds")["value"], serde_json::json!([451, 5]));
+    assert_eq!(entity("#value-parameter-time.step")["value"], "0.1 ms");
+    assert_eq!(entity("#granule")["softwareVersion"], manifest["granule"]);
+    assert_eq!(entity("./")["license"]["@id"], "#no-licence");
+    // Every reference within the description leads to an entity.
+    let ids: Vec<&str> = graph.iter().filter_map(|entity| entity["@id"].as_str()).collect();
+    for reference in text.split("\"@id\": \"#").skip(1).map(|rest| rest.split('"').next().unwrap_or_default())
+    {
+        assert!(ids.contains(&format!("#{reference}").as_str()), "#{reference}");
+    }
+
+    let url = "https://creativecommons.org/publicdomain/zero/1.0/";
+    place.run(&["export", "out", "--crate", "licensed.zip", "--license", url]).succeeded();
+    let license = python_on(
+        &place,
+        "licensed.zip",
+        "graph = json.loads(archive.read('ro-crate-metadata.json'))['@graph']\n\
+         print(next(entity for entity in graph if entity['@id'] == './')['license']['@id'], end='')",
+    );
+    assert_eq!(license, url);
+}
+
+#[test]
+fn a_research_object_is_there_whole_or_not_at_all() {
+    let place = finished(&Sweep::small());
+    let export = |more: &[&str]| place.run(&[&["export", "out"][..], more].concat());
+    let names = || {
+        let entries = fs::read_dir(place.path("")).expect("a directory");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    for (arguments, part) in [
+        (&["--crate", "-"][..], "cannot be written to standard output"),
+        (&["--crate", "x.zip", "--to", "x.csv"], "cannot be used with"),
+        (&["--crate", "x.zip", "--seeds", "451"], "cannot be used with"),
+        (&["--crate", "x.zip", "--license", "MIT"], "`MIT` is not a web address"),
+        (&["--to", "x.csv", "--license", "https://example.org"], "cannot be used with"),
+        (&["--crate", "out/manifest.json", "--force"], "is a file of the sweep"),
+        (&["--crate", "out"], "is a directory, not a file"),
+    ] {
+        export(arguments).failed_with(2, &[part]);
+    }
+    let array = "out/seed-451/gabaCondI.npy";
+    let whole = fs::read(place.path(array)).expect("the array");
+    let mut flipped = whole.clone();
+    flipped[5000] ^= 4;
+    for (bytes, part) in [
+        (flipped.as_slice(), "gabaCondI.npy has SHA-256 "),
+        (&whole[..100], "gabaCondI.npy is 100 bytes long instead of "),
+    ] {
+        place.write(array, bytes);
+        export(&["--crate", "x.zip"]).failed_with(3, &[part, "granule verify out lists all problems"]);
+    }
+    fs::remove_file(place.path(array)).expect("removed");
+    export(&["--crate", "x.zip"]).failed_with(3, &["gabaCondI.npy does not exist"]);
+    place.write(array, &whole);
+    // A manifest may come from anywhere. Its paths become names in the archive.
+    let manifest = fs::read(place.path("out/manifest.json")).expect("the manifest");
+    let mut hostile = place.manifest("out");
+    hostile["files"][0]["path"] = "../x.npy".into();
+    place.write("out/manifest.json", hostile.to_string());
+    export(&["--crate", "x.zip"]).failed_with(3, &["the manifest lists ../x.npy, but its sweep does not"]);
+    hostile["files"][0]["path"] = hostile["files"][1]["path"].clone();
+    place.write("out/manifest.json", hostile.to_string());
+    export(&["--crate", "x.zip"]).failed_with(3, &["but its sweep does not have this file"]);
+    place.write("out/manifest.json", manifest);
+    assert_eq!(names(), before);
+
+    // Another program's archive stays.
+    let other = "import zipfile; zipfile.ZipFile('x.zip', 'w').writestr('ro-crate-metadata.json', '{}')";
+    Ended::from(place.command("python3").args(["-c", other]).output().expect("python3")).succeeded();
+    export(&["--crate", "x.zip"]).failed_with(2, &["not a research object that granule wrote", "--force"]);
+    export(&["--crate", "x.zip", "--force"]).succeeded();
+    export(&["--crate", "x.zip"]).succeeded();
+
+    // An interrupted run leaves an incomplete sweep.
+    fs::rename(place.path("out/manifest.json"), place.path("out/sweep.json")).expect("renamed");
+    let mut record: Value =
+        serde_json::from_slice(&fs::read(place.path("out/sweep.json")).expect("it")).expect("JSON");
+    record["format"] = 1.into();
+    record["started"] = record["run"]["started"].clone();
+    place.write("out/sweep.json", record.to_string());
+    export(&["--crate", "y.zip"]).failed_with(3, &["the sweep in out is not complete", "granule status"]);
+    assert!(!place.path("y.zip").exists());
+}
+
 /// Lines of the page's console blocks.
 fn commands() -> Vec<String> {
     let page = fs::read_to_string(root().join("docs/data.md")).expect("the page");

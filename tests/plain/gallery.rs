@@ -50,8 +50,15 @@ fn every_figure_is_there_in_every_format_with_its_numbers() {
     let drawn = place.run(&["figures", "out", "--json"]).succeeded();
     let report = json(&drawn.stdout);
     let figures = report["figures"].as_array().expect("figures");
-    let of_sweep =
-        ["psth", "raster", "heat-map", "conductance-traces", "dose-response-granule-tonic_factor", "seeds"];
+    let of_sweep = [
+        "differences",
+        "dose-response-granule-tonic_factor",
+        "seeds",
+        "psth",
+        "raster",
+        "heat-map",
+        "conductance-traces",
+    ];
     let of_paper =
         ["spike-probability", "connections", "conductances", "distributions", "densities", "summary"];
     let names: Vec<(Option<u64>, &str)> = figures
@@ -61,7 +68,8 @@ fn every_figure_is_there_in_every_format_with_its_numbers() {
     let mut expected: Vec<(Option<u64>, &str)> = of_sweep.map(|name| (None, name)).to_vec();
     expected.extend([7, 451].iter().flat_map(|&seed| of_paper.map(|name| (Some(seed), name))));
     assert_eq!(names, expected);
-    let mut listed = ["figures.json", "measures.csv", "means.csv"].map(str::to_owned).to_vec();
+    let mut listed =
+        ["figures.json", "measures.csv", "estimates.csv", "differences.csv"].map(str::to_owned).to_vec();
     for figure in figures {
         for file in figure["files"].as_array().expect("files") {
             let file = file.as_str().expect("a path");
@@ -133,18 +141,26 @@ fn the_numbers_are_those_of_the_spikes() {
         }
     }
     // The mean over seeds agrees, too.
-    let mean = |name: &str| {
+    let mean = |condition: &str, name: &str| {
         let of: Vec<f64> = measures
             .iter()
-            .filter(|row| row["condition"] == "GABAzine")
+            .filter(|row| row["condition"] == condition)
             .map(|row| row[name].parse().expect("a number"))
             .collect();
         of.iter().sum::<f64>() / of.len() as f64
     };
-    let means = rows(&read("out/figures/means.csv"));
-    let gabazine = means.iter().find(|row| row["condition"] == "GABAzine").expect("a row");
-    let found: f64 = gabazine["spikes_per_driven_cell_mean"].parse().expect("a number");
-    assert!(found > 0.1 && (found - mean("spikes_per_driven_cell")).abs() < 1e-12);
+    let of_gabazine = |table: &str, value: &str| -> f64 {
+        let all = rows(&read(&format!("out/figures/{table}.csv")));
+        let is_row = |row: &&BTreeMap<String, String>| {
+            row["condition"] == "GABAzine" && row["measure"] == "spikes_per_driven_cell"
+        };
+        all.iter().find(is_row).expect("a row")[value].parse().expect("a number")
+    };
+    let expected = mean("GABAzine", "spikes_per_driven_cell");
+    let found = of_gabazine("estimates", "mean");
+    assert!(found > 0.1 && (found - expected).abs() < 1e-12);
+    let difference = expected - mean("Control", "spikes_per_driven_cell");
+    assert!((of_gabazine("differences", "difference") - difference).abs() < 1e-12);
 }
 
 #[test]
@@ -160,7 +176,7 @@ fn what_is_chosen_is_drawn() {
         .map(|of| of["name"].as_str().expect("text"))
         .collect();
     // Without the paper's conditions, several seeds or a dose series, only these figures are drawn.
-    assert_eq!(names, ["psth", "raster", "heat-map", "conductance-traces"]);
+    assert_eq!(names, ["differences", "psth", "raster", "heat-map", "conductance-traces"]);
     let svg = fs::read_to_string(place.path("out/figures/psth.svg")).expect("it was written");
     assert!(svg.contains(">Control<") && svg.contains(">a0.5<") && !svg.contains(">a0.25<"));
     for (arguments, why) in [
@@ -169,6 +185,7 @@ fn what_is_chosen_is_drawn() {
         (&["--window", "1000"], "expected FROM..TO in whole ms"),
         (&["--window", "1000..1001"], "expected at least 2 ms"),
         (&["--window", "1990..2010"], "goes beyond the 2000 ms of a trial of condition Control"),
+        (&["--reference", "a1"], "--reference a1: no such condition is drawn"),
         (&["--trial", "3"], "trial 3 of condition Control, seed 7, is not stored"),
         (&["--dpi", "5000"], "`5000` is not a whole number from 30 to 1200"),
     ] {
@@ -233,7 +250,7 @@ fn what_is_not_recorded_is_not_drawn_and_said() {
     place.sweep("fixed.yaml", &fixed);
     place.run(&["run", "fixed.yaml", "--out", "fixed"]).succeeded();
     let report = json(&place.run(&["figures", "fixed", "--format", "svg", "--json"]).succeeded().stdout);
-    assert_eq!(report["figures"].as_array().map(Vec::len), Some(9), "{report}");
+    assert_eq!(report["figures"].as_array().map(Vec::len), Some(10), "{report}");
     let notes = report["notes"].to_string();
     assert!(notes.contains("no conductance figure for 3 conditions: the weights are fixed"), "{notes}");
     // A window that is too short for the paper's criteria leaves its figures out.
@@ -287,8 +304,8 @@ fn output_files_alone_are_enough_for_the_papers_figures() {
         let count = report["figures"].as_array().map_or(0, Vec::len);
         (count, report["notes"].to_string())
     };
-    assert_eq!(figures("out", "whole", &[]).0, 18);
-    assert_eq!(figures("out", "moved", &["--window", "995..1075"]).0, 18);
+    assert_eq!(figures("out", "whole", &[]).0, 19);
+    assert_eq!(figures("out", "moved", &["--window", "995..1075"]).0, 19);
     let (whole, moved) = (place.path("whole/seed-7"), place.path("moved/seed-7"));
 
     // A folder of one seed without the sweep's records, with file names of random weights and of fixed weights.
@@ -383,7 +400,15 @@ fn drawing_again_takes_away_what_was_drawn_before_and_nothing_else() {
     let pictures: Vec<&String> = fewer.iter().filter(|file| file.ends_with(".svg")).collect();
     assert_eq!(
         pictures,
-        ["conductance-traces.svg", "heat-map.svg", "mine.svg", "psth.svg", "raster.svg", "seed-7/mine.svg"]
+        [
+            "conductance-traces.svg",
+            "differences.svg",
+            "heat-map.svg",
+            "mine.svg",
+            "psth.svg",
+            "raster.svg",
+            "seed-7/mine.svg"
+        ]
     );
     assert_eq!(fewer.iter().filter(|file| file.starts_with("seed-")).count(), 1);
     assert!(!place.path("out/figures/seed-451").exists());
@@ -441,7 +466,7 @@ fn drawing_again_takes_away_what_was_drawn_before_and_nothing_else() {
 fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
     let (place, _) = finished();
     let ended = place.run(&["report", "out"]).succeeded();
-    assert!(ended.stdout.starts_with("test: 18 figures in out/report.html, "), "{}", ended.stdout);
+    assert!(ended.stdout.starts_with("test: 19 figures in out/report.html, "), "{}", ended.stdout);
     let page = fs::read_to_string(place.path("out/report.html")).expect("it was written");
     // The only addresses are names of formats, so the page loads nothing.
     for (at, _) in page.match_indices("http") {
@@ -449,8 +474,8 @@ fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
         assert!(rest.starts_with("http://www.w3.org/2000/svg") || rest.starts_with("http-equiv"), "{rest}");
     }
     assert!(!page.contains("<script") && !page.contains("<link") && !page.contains("url("));
-    assert_eq!(page.matches("role=\"img\"").count(), 18);
-    assert!(page.contains("<title>test: report</title>") && page.contains("Spikes per driven cell"));
+    assert_eq!(page.matches("role=\"img\"").count(), 19);
+    assert!(page.contains("<title>test: report</title>") && page.contains("spikes per driven cell"));
     // When printed, all parts are shown.
     assert!(page.contains("details::details-content { content-visibility: visible;"));
     let manifest = place.manifest("out");
@@ -468,6 +493,6 @@ fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
         .run(&["report", "out", "--to", "out/manifest.json"])
         .failed_with(2, &["name a file that ends in .html"]);
     let json = json(&place.run(&["report", "out", "--to", "page.html", "--json"]).succeeded().stdout);
-    assert_eq!((&json["type"], &json["figures"]), (&Value::from("report"), &Value::from(18)));
+    assert_eq!((&json["type"], &json["figures"]), (&Value::from("report"), &Value::from(19)));
     assert_eq!(fs::read_to_string(place.path("page.html")).expect("it was written"), page);
 }

@@ -132,6 +132,7 @@ fn commands_that_are_nearly_right_get_a_hint() {
         (&["plan", "other"], "help: did you mean sweeps/other.yaml?"),
         (&["run", "nothing.yaml"], "`granule init` writes one to start from"),
         (&["export", "out", "spikes.csv"], "tip: to write the spikes to it: --to spikes.csv"),
+        (&["export", "out", "sweep.zip"], "tip: to write a research object to it: --crate sweep.zip"),
         (&["figures", "out", "pictures"], "tip: to write to it: --to pictures"),
         (&["report", "out", "page.html"], "tip: to write to it: --to page.html"),
         (&["worker", "access.json"], "tip: to use an access file: --access access.json"),

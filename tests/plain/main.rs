@@ -31,3 +31,4 @@ mod selections;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod times;
+mod until;

@@ -50,6 +50,8 @@ const COMMANDS: &[(&str, &[&str], Prints)] = &[
     ("export", &["out", "--to", "spikes.csv", "--json"], Prints::Something),
     ("export", &["out", "--to", "-"], Prints::Something),
     ("export", &["out", "--psth", "-", "--json"], Prints::Something),
+    ("export", &["out", "--crate", "sweep.zip"], Prints::Something),
+    ("export", &["out", "--crate", "sweep.zip", "--json"], Prints::Something),
     ("figures", &["out", "--format", "svg"], Prints::Something),
     ("figures", &["out", "--format", "svg", "--json"], Prints::Something),
     ("report", &["out"], Prints::Something),

@@ -80,9 +80,12 @@ fn a_sweep_of_an_own_model_is_run_extended_and_checked() {
     place.run(&[&reproduce[..], &["--model", "models/toy.model.yaml"]].concat()).succeeded();
     let trials = place.run(&["export", "out", "--trials", "-"]).succeeded().stdout;
     let mut lines = trials.lines();
-    assert_eq!(lines.next(), Some("condition,seed,trial,first_spikes,second_spikes,rate"));
+    assert_eq!(
+        lines.next(),
+        Some("condition,input_gain_Hz,seed,trial,first_spikes,second_spikes,first_hz,second_hz,rate")
+    );
     // The rate is the gain times the trial, plus the seed.
-    assert!(lines.clone().any(|line| line.starts_with("gain-4,5,3,") && line.ends_with(",17")), "{trials}");
+    assert!(lines.clone().any(|line| line.starts_with("gain-4,4,5,3,") && line.ends_with(",17")), "{trials}");
     assert_eq!(lines.count(), 4 * 2 * 4);
     place.run(&["export", "out", "--to", "spikes.csv", "--where", "input.gain>2.5 Hz"]).succeeded();
     let spikes = fs::read_to_string(place.path("spikes.csv")).expect("a table");
@@ -359,6 +362,24 @@ fn an_exported_table_of_trials_replaces_itself() {
     place
         .run(&["export", "out", "--trials", "trials.csv"])
         .failed_with(2, &["not a CSV table that granule wrote"]);
+}
+
+#[test]
+fn a_research_object_describes_the_files_of_the_model() {
+    let place = place_of(SWEEP);
+    run(&place, &[]).succeeded();
+    place.run(&["export", "out", "--crate", "sweep.zip"]).succeeded();
+    // The archive is not compressed.
+    let bytes = std::fs::read(place.path("sweep.zip")).expect("the archive");
+    let text = String::from_utf8_lossy(&bytes);
+    let hash =
+        place.manifest("out")["sweep"]["model"]["files"]["program.py"].as_str().expect("a hash").to_owned();
+    for part in
+        ["\"@id\": \"#model/program.py\"", "\"@id\": \"#package-toy\"", &format!("\"value\": \"{hash}\"")]
+    {
+        assert!(text.contains(part), "no {part}");
+    }
+    assert!(!text.contains("import "), "the archive has no program");
 }
 
 #[test]

@@ -13,12 +13,13 @@ use granule_sweep::{Overrides, Plan, model_of, parse, parse_model};
 use crate::support::{Place, root};
 
 /// Every crate by directory, with the crates of the workspace on which it may depend. No dependency points back.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("shared/engine", &[]),
     ("shared/granular", &["granule-engine"]),
-    ("shared/sweep", &["granule-engine"]),
+    ("shared/sweep", &["granule-engine", "granule-statistics"]),
     ("shared/program", &["granule-engine", "granule-sweep"]),
-    ("shared/figures", &["granule-engine"]),
+    ("shared/figures", &["granule-engine", "granule-statistics"]),
+    ("shared/statistics", &[]),
     ("shared/text", &[]),
     ("shared/system", &["granule-text"]),
     ("proto", &["granule-engine"]),
@@ -72,6 +73,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "granule-program",
             "granule-proto",
             "granule-server",
+            "granule-statistics",
             "granule-store",
             "granule-sweep",
             "granule-system",
@@ -86,12 +88,13 @@ const ARROWS: [(&str, &[&str]); 15] = [
 const MODELS: [&str; 2] = ["granule-granular", "granule-toy"];
 
 /// Crates that only compute, and the names that they must not use.
-const PURE: [&str; 7] = [
+const PURE: [&str; 8] = [
     "shared/engine",
     "shared/granular",
     "shared/sweep",
     "shared/program",
     "shared/figures",
+    "shared/statistics",
     "shared/text",
     "coordinator/farm",
 ];
@@ -472,6 +475,17 @@ fn no_file_names_a_place_on_someones_machine() {
             let found = places.iter().find(|place| line.contains(*place));
             assert_eq!(found, None, "{file}:{}", i + 1);
         }
+    }
+}
+
+#[test]
+fn the_citation_has_the_version_and_the_licence_of_the_workspace() {
+    let package = &tables(&read("Cargo.toml"))["workspace.package"];
+    let citation = read("CITATION.cff");
+    for key in ["version", "license"] {
+        let of = package.iter().find(|line| line.starts_with(key)).expect("a line");
+        let line = format!("\n{key}: {}\n", quoted(of)[0]);
+        assert!(citation.contains(&line), "no `{}` in CITATION.cff", line.trim());
     }
 }
 

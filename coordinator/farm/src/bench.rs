@@ -52,6 +52,7 @@ impl Life {
             stream: i as usize,
         };
         let shape = PlanShape {
+            may_grow: false,
             trials: self.trials,
             cohorts: (0..self.cohorts).map(cohort).collect(),
             streams: vec![Index::new(Some(PARTS)); self.cohorts as usize],

@@ -1,6 +1,7 @@
 //! Maps a plan's trials between their names in the scheduler, in messages and in the store.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use granule_engine::spikes::MOST_SPIKES;
 use granule_engine::stream::Index;
@@ -11,19 +12,21 @@ use granule_sweep::plan::Plan;
 use crate::scheduler::{CohortShape, Place, PlanShape, TrialId, Work};
 
 /// A plan, with the places of its cohorts, variants and streams.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Catalogue<'a> {
     plan: &'a Plan,
     streams: Vec<StreamKey>,
     cohorts: Vec<CohortShape>,
     /// The cohort and variant of each seed and fingerprint.
     places: HashMap<(u32, Fingerprint), (u32, u32)>,
+    /// Trials of each condition and seed that may be computed: those of the plan, or the first of them.
+    trials: u32,
 }
 
 /// Why a result does not belong to a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misplaced {
-    /// It is of another sweep, or of more trials of this one. It is of no use, but no sign of an error.
+    /// It is of another sweep, or of trials of this one that are not to be computed. It is of no use, but no sign of an error.
     Foreign,
     /// No trial of the plan can have it: cells or times are outside the model, or the spikes are too many.
     Impossible,
@@ -51,7 +54,29 @@ impl<'a> Catalogue<'a> {
                 places.insert((cohort.seed, of.fingerprint), (at as u32, variant as u32));
             }
         }
-        Catalogue { plan, streams, cohorts, places }
+        Catalogue { plan, streams, cohorts, places, trials: plan.trials }
+    }
+
+    /// Sets the number of trials of each condition and seed that may be computed, up to that of the plan. Results of
+    /// other trials are foreign.
+    pub fn limit(&mut self, trials: u32) {
+        self.trials = trials.min(self.plan.trials);
+    }
+
+    /// Returns the number of trials of each condition and seed that may be computed.
+    pub fn limited_to(&self) -> u32 {
+        self.trials
+    }
+
+    /// Returns the trials of these numbers, in all cohorts and variants.
+    pub fn trials(&self, numbers: Range<u32>) -> impl Iterator<Item = TrialId> {
+        let of_cohort = move |(cohort, shape): (u32, &CohortShape)| {
+            let variants = 0..shape.variants;
+            let numbers = numbers.clone();
+            variants
+                .flat_map(move |variant| numbers.clone().map(move |trial| TrialId { cohort, variant, trial }))
+        };
+        (0..).zip(&self.cohorts).flat_map(of_cohort)
     }
 
     pub fn engine(&self) -> &'static dyn Engine {
@@ -69,7 +94,7 @@ impl<'a> Catalogue<'a> {
             index
         };
         let streams = self.streams.iter().map(known).collect();
-        PlanShape { trials: self.plan.trials, cohorts: self.cohorts.clone(), streams }
+        PlanShape { trials: self.trials, may_grow: false, cohorts: self.cohorts.clone(), streams }
     }
 
     /// Returns the trial that a result belongs to.
@@ -86,10 +111,10 @@ impl<'a> Catalogue<'a> {
         Ok((id, self.key(id)))
     }
 
-    /// Returns the trial of this name; `None` if the plan does not have it.
+    /// Returns the trial of this name; `None` if the plan does not have it, or it is not to be computed.
     pub fn place_of(&self, TrialName { fingerprint, seed, trial }: TrialName) -> Option<TrialId> {
         let &(cohort, variant) = self.places.get(&(seed, fingerprint))?;
-        (trial < self.plan.trials).then_some(TrialId { cohort, variant, trial })
+        (trial < self.trials).then_some(TrialId { cohort, variant, trial })
     }
 
     /// Whether the cells of a trial can fire so often that it has more spikes than can be stored.

@@ -38,7 +38,8 @@ use crate::catalogue::Catalogue;
 use crate::dialogue;
 use crate::inbox::{self, Step};
 use crate::scheduler::{
-    Command, ConnectionId, Event, Place, Report, Scheduler, SchedulerConfig, Site, Time, TrialId, WorkerName,
+    Command, ConnectionId, Event, Place, PlanShape, Report, Scheduler, SchedulerConfig, Site, Time, TrialId,
+    WorkerName,
 };
 
 const SWEEP: &str = "seeds: [1, 2]\ntrials: 8\nconditions: [Base, Strong, Weak]\n";
@@ -160,6 +161,10 @@ enum Happening {
     },
     /// Time passes for the coordinator.
     Tick,
+    /// The driver answers a request for a decision.
+    Decided {
+        life: u64,
+    },
     /// The store has carried out a request.
     Kept {
         life: u64,
@@ -270,7 +275,9 @@ struct History<'a> {
     seed: u64,
     faults: Faults,
     config: SchedulerConfig,
-    catalogue: &'a Catalogue<'a>,
+    catalogue: Catalogue<'a>,
+    /// The numbers of trials after which a decision is made; none if their number is fixed.
+    checkpoints: &'static [u32],
     now: Time,
     agenda: BTreeMap<(Time, u64), Happening>,
     number: u64,
@@ -361,7 +368,8 @@ impl<'a> History<'a> {
             seed,
             faults,
             config,
-            catalogue,
+            catalogue: catalogue.clone(),
+            checkpoints: if seed % 4 < 2 { &[] } else { &[3, 5, 8] },
             now: Time::ZERO,
             agenda: BTreeMap::new(),
             number: 0,
@@ -454,6 +462,7 @@ impl<'a> History<'a> {
             Happening::ToCoordinator { .. }
             | Happening::CoordinatorHearsEnd { .. }
             | Happening::Tick
+            | Happening::Decided { .. }
             | Happening::Kept { .. } => self.coordinator_frozen_until,
             Happening::ToWorker { line, .. } | Happening::WorkerHearsEnd { line } => {
                 self.workers[self.lines[*line].worker].frozen_until
@@ -530,6 +539,11 @@ impl<'a> History<'a> {
                     }
                 }
                 self.at(self.now + seconds(0.25), Happening::Tick);
+            }
+            Happening::Decided { life } => {
+                if self.coordinator.as_ref().is_some_and(|of| of.epoch == life) {
+                    self.decide();
+                }
             }
             Happening::Kept { life } => {
                 if self.coordinator.as_ref().is_some_and(|of| of.epoch == life) {
@@ -654,7 +668,9 @@ impl<'a> History<'a> {
         let copies = 1 + usize::from(self.rng.random_bool(self.faults.duplication) && !is_hello);
         for _ in 0..copies {
             let mut time = self.now + seconds(self.rng.random_range(0.000_1..self.faults.delay));
-            if !self.rng.random_bool(self.faults.reordering) {
+            let is_reordered =
+                self.rng.random_bool(self.faults.reordering) && self.now < seconds(FAULTS_UNTIL);
+            if !is_reordered {
                 time = time.max(self.lines[line].last[way]);
                 self.lines[line].last[way] = time;
             }
@@ -689,8 +705,12 @@ impl<'a> History<'a> {
         }
         self.lives += 1;
         self.tell(|| "the coordinator starts".to_owned());
+        // Decisions are made again from the first one, with the stored trials.
+        let open = self.checkpoints.iter().copied().find(|trials| !self.are_stored(*trials));
+        self.catalogue.limit(open.or(self.checkpoints.last().copied()).unwrap_or(u32::MAX));
         let shape = self.catalogue.shape(|stream| self.findings.get(&stream).cloned().unwrap_or_default());
         let is_stored = |id: TrialId| self.store.contains_key(&self.catalogue.key(id));
+        let shape = PlanShape { may_grow: !self.checkpoints.is_empty(), ..shape };
         let scheduler = Scheduler::new(self.config, shape, is_stored);
         self.coordinator_jumped = Time::ZERO;
         self.coordinator = Some(Coordinator {
@@ -702,6 +722,26 @@ impl<'a> History<'a> {
             pipeline: VecDeque::new(),
         });
         self.event(Event::WakeUp);
+    }
+
+    /// Whether this many trials are stored, in all cohorts and variants.
+    fn are_stored(&self, trials: u32) -> bool {
+        self.catalogue.trials(0..trials).all(|id| self.store.contains_key(&self.catalogue.key(id)))
+    }
+
+    /// Answers a request for a decision: the sweep needs more trials, until the last number.
+    fn decide(&mut self) {
+        let before = self.catalogue.limited_to();
+        let event = match self.checkpoints.iter().copied().find(|trials| *trials > before) {
+            Some(trials) => {
+                self.catalogue.limit(trials);
+                let new = self.catalogue.trials(before..trials);
+                let stored = new.filter(|id| self.store.contains_key(&self.catalogue.key(*id))).collect();
+                Event::Raised { trials, stored }
+            }
+            None => Event::Enough,
+        };
+        self.event(event);
     }
 
     /// Stops the coordinator, and starts it again after a while. Requests to the store that are not carried out are
@@ -747,7 +787,7 @@ impl<'a> History<'a> {
         let Some(said) = dialogue::understand(message, assembly).expect("it makes sense") else { return };
         let is_stored = |trial| coordinator.scheduler.is_stored(trial);
         let digest = |trial| self.store.get(&self.catalogue.key(trial)).copied().filter(|_| is_stored(trial));
-        for step in inbox::steps(self.catalogue, connection, worker, said, digest) {
+        for step in inbox::steps(&self.catalogue, connection, worker, said, digest) {
             match step {
                 Step::Handle(event) => {
                     let is_expected = match &event {
@@ -760,6 +800,14 @@ impl<'a> History<'a> {
                 }
                 Step::Store { trial, key, result } => {
                     self.ask_store(Keep::Trial { worker, trial, key, result });
+                }
+                // A restarted coordinator may need fewer trials, if it has to compute some of the first ones again.
+                Step::Reply(reply) if !self.checkpoints.is_empty() => {
+                    let wire::to_worker::Message::Acknowledged(of) = &reply else { panic!("{reply:?}") };
+                    assert!(of.trial >= self.catalogue.limited_to(), "{of:?}");
+                    if let Some(&line) = self.coordinator.as_ref().and_then(|of| of.lines.get(&connection)) {
+                        self.send(line, None, Some(wire::ToWorker { message: Some(reply) }));
+                    }
                 }
                 Step::Reply(_) | Step::Failed { .. } | Step::Contradicted { .. } => {
                     panic!("{step:?} of a result of this sweep")
@@ -794,7 +842,7 @@ impl<'a> History<'a> {
             );
         }
         let heartbeat_ms = (self.config.lease_ttl / 10).as_millis() as u32;
-        if let Some((connection, message)) = dialogue::message(self.catalogue, &command, epoch, heartbeat_ms)
+        if let Some((connection, message)) = dialogue::message(&self.catalogue, &command, epoch, heartbeat_ms)
         {
             if let Some(&line) = self.coordinator.as_ref().and_then(|of| of.lines.get(&connection)) {
                 self.send(line, None, Some(message));
@@ -827,6 +875,10 @@ impl<'a> History<'a> {
                 assert!(self.faults.lie > 0.0, "two digests of {trial:?}");
                 self.disagreements += 1;
                 self.disputed.insert(trial);
+            }
+            Command::Decide => {
+                let decided = self.random(3.0);
+                self.at(decided, Happening::Decided { life: epoch });
             }
             Command::Complete => self.is_over = true,
             Command::Drained => self.stop_coordinator(),

@@ -66,6 +66,7 @@ pub async fn coordinate(
         model: None,
         packages: None,
         records: None,
+        growth: None,
     };
     let total = plan.len() / plan.conditions.len() as u64;
     let part = |condition: &granule_sweep::Condition| ConditionStatus {

@@ -43,7 +43,7 @@ pub(crate) mod exit {
         2 wrong usage or model file; 4 the two results differ.";
     /// Of `export`, `figures` and `report`.
     pub(crate) const OF_EXPORT: &str = "Exit codes: 0 written; 1 a file cannot be read or written, or a run is in progress (export); \
-        2 wrong usage; 3 trials are missing (export), or no trial is stored (figures, report).";
+        2 wrong usage; 3 trials are missing or a file does not match (export), or no trial is stored (figures, report).";
     pub(crate) const OF_STORE: &str = "Exit codes: 0 done; 1 a file cannot be read or written, or a run is in progress; \
         2 wrong usage, or the store does not exist; 3 verify: the store is damaged; \
         4 merge: two stores have different spikes for a trial.";
@@ -109,7 +109,7 @@ pub(crate) enum CommandArgs {
     /// Compute one trial again and compare it with the stored one.
     #[command(after_help = exit::OF_REPRODUCE)]
     Reproduce(Reproduce),
-    /// Write spikes, rates over time, or numbers for each trial to a table.
+    /// Write spikes, rates over time, or numbers for each trial to a table; or a complete sweep to a research object.
     #[command(after_help = exit::OF_EXPORT)]
     Export(Export),
     /// Draw the paper's figures, and figures of any sweep.
@@ -515,7 +515,7 @@ pub(crate) struct Reproduce {
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["to", "psth", "trials"]).multiple(true))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["to", "psth", "measures", "trials", "research_object"]).multiple(true))]
 pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) resting: Resting,
@@ -525,13 +525,26 @@ pub(crate) struct Export {
     /// Write spike counts and rates over time to this file: .parquet, .npz or .csv; - is standard output, as CSV.
     #[arg(long, value_name = "FILE")]
     pub(crate) psth: Option<PathBuf>,
-    /// Write a row for every trial to this file: .parquet, .npz or .csv; - is standard output, as CSV. It has the number of
-    /// spikes of each population, and the numbers that a model of your own returns.
+    /// Write the measures of every condition and seed to this file: .parquet, .npz or .csv; - is standard output, as CSV.
+    /// Parameters that differ between conditions have columns, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) measures: Option<PathBuf>,
+    /// The same for every trial, with the number of spikes of each population.
     #[arg(long, value_name = "FILE")]
     pub(crate) trials: Option<PathBuf>,
+    /// Write the output files of a complete sweep, and their description as a Workflow Run RO-Crate, to this zip file.
+    #[arg(long = "crate", value_name = "FILE", conflicts_with_all = ["to", "psth", "measures", "trials", "conditions", "wheres", "seeds", "format"])]
+    pub(crate) research_object: Option<PathBuf>,
+    /// Web address of the licence of the data in the crate [default: the crate states that no licence was chosen].
+    #[arg(long, value_name = "URL", requires = "research_object", conflicts_with_all = ["to", "psth", "measures", "trials"], value_parser = web_address)]
+    pub(crate) license: Option<String>,
     /// Width of a bin of --psth in ms, a whole number of steps.
     #[arg(long, value_name = "MS", default_value_t = 1.0, requires = "psth", value_parser = milliseconds)]
     pub(crate) bin: f64,
+    /// The response window of --measures and --trials in ms of a trial. FROM is included, TO is not [default: from 10 ms
+    /// before the first stimulus to 30 ms after the last].
+    #[arg(long, value_name = "FROM..TO", value_parser = window)]
+    pub(crate) window: Option<Range<usize>>,
     #[command(flatten)]
     pub(crate) only: Only,
     /// Replace an existing file even if granule did not write it.
@@ -668,6 +681,9 @@ pub(crate) struct Chosen {
     /// The trial of the raster [default: 0].
     #[arg(long, value_name = "N", value_parser = trial)]
     pub(crate) trial: Option<u32>,
+    /// The condition with which all others are compared [default: Control, or the first].
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) reference: Option<String>,
 }
 
 fn window(text: &str) -> Result<Range<usize>, String> {
@@ -806,6 +822,17 @@ fn trial(text: &str) -> Result<u32, String> {
 fn milliseconds(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("ms").unwrap_or(text).trim_end();
     number.parse().map_err(|_| format!("`{text}` is not a time in milliseconds; write it like 0.5"))
+}
+
+fn web_address(text: &str) -> Result<String, String> {
+    let is_in_uri = |c: char| c.is_ascii_graphic() && !"\"<>\\^`{|}".contains(c);
+    let host = text.strip_prefix("https://").or(text.strip_prefix("http://"));
+    match host.is_some_and(|host| !host.is_empty()) && text.chars().all(is_in_uri) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "`{text}` is not a web address; write it like https://creativecommons.org/licenses/by/4.0/"
+        )),
+    }
 }
 
 fn percent(text: &str) -> Result<f64, String> {

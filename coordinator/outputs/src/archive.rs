@@ -140,7 +140,8 @@ impl Archive {
     }
 }
 
-/// Surveys an output directory, which need not exist. Makes the sweep keep the outputs that are recorded there.
+/// Surveys an output directory, which need not exist. Makes the sweep keep the outputs that are recorded there,
+/// and the number of trials that was decided there.
 ///
 /// # Errors
 /// If the path is not a directory, or the system reports an error.
@@ -148,6 +149,9 @@ pub fn survey(engines: Engines, out: &Path, sweep: &mut Sweep) -> Result<Directo
     check_directory(out)?;
     let survey = DirectorySurvey::new(engines, out)?;
     survey.inherit(sweep);
+    if let Some(manifest) = survey.decided(sweep) {
+        sweep.decide(manifest.sweep.trials);
+    }
     Ok(survey)
 }
 

@@ -6,8 +6,9 @@
 //! manifest first and writes it last.
 //!
 //! [`archive`] is an output directory while no run is in progress, with its store. [`selection`] reads some of its
-//! trials, and [`histogram`] counts their spikes. [`drawn`] reads what figures and reports were drawn from. This crate
-//! must not depend on the protocol, the scheduler or the command line.
+//! trials, and [`histogram`] counts their spikes. [`research_object`] packs the files of a complete sweep. [`drawn`] reads
+//! what figures and reports were drawn from. This crate must not depend on the protocol, the scheduler or the command
+//! line.
 
 #![allow(missing_docs, reason = "read by this workspace alone")]
 
@@ -24,6 +25,7 @@ mod npy;
 mod pickle;
 mod planned;
 mod refusal;
+pub mod research_object;
 mod reserved;
 mod resolved;
 mod rows;

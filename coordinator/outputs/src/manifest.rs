@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::errors::{OutputError, failed};
 pub use crate::file_record::FileRecord;
 use crate::hashed::HashedFile;
-pub use crate::resolved::{Foreign, ResolvedCondition, ResolvedModel, ResolvedSweep};
+pub use crate::resolved::{Foreign, ResolvedCondition, ResolvedModel, ResolvedSweep, ResolvedUntil};
 use crate::stamps::{self, Seen, Stamp, Stamps, SweepId};
 
 /// Name of the manifest in the output directory.
@@ -38,12 +38,28 @@ pub struct Manifest {
     /// Version of granule.
     pub granule: String,
     pub sweep: ResolvedSweep,
+    /// How the number of trials was decided, in order: the last decision has this number. Empty if the sweep file gives
+    /// it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
     pub run: CompletedRun,
     /// Trials that could not be computed. The files of their conditions and seeds do not exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_aside: Vec<SetAside>,
     /// Every output file, ordered by path.
     pub files: Vec<FileRecord>,
+}
+
+/// The precision of a measure after a number of trials ([`granule_sweep::Until`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Trials of each condition and seed.
+    pub trials: u32,
+    /// The condition with the widest interval.
+    pub condition: String,
+    /// Half the width of its interval, in the unit of the measure. None if it has no interval, because a seed has fewer than
+    /// two trials with a value.
+    pub half_width: Option<f64>,
 }
 
 /// The run that completed the sweep.
@@ -72,6 +88,9 @@ pub struct CompletedRun {
     /// Versions that the user's program reports, by package.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub versions: BTreeMap<String, String>,
+    /// Text of the sweep file. Manifests of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep_file: Option<String>,
     /// Workers that were quarantined, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workers_shut_out: Vec<String>,
@@ -234,6 +253,7 @@ pub struct SetAside {
 impl Manifest {
     pub fn new(
         sweep: ResolvedSweep,
+        decisions: Vec<Decision>,
         run: CompletedRun,
         set_aside: Vec<SetAside>,
         mut files: Vec<FileRecord>,
@@ -243,6 +263,7 @@ impl Manifest {
             manifest: FORMAT,
             granule: env!("CARGO_PKG_VERSION").to_owned(),
             sweep,
+            decisions,
             run,
             set_aside,
             files,

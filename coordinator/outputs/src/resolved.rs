@@ -1,16 +1,20 @@
 //! A sweep with every default filled in, as manifests record it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use granule_engine::space::{CellFactor, Kind};
-use granule_engine::{Engine, Engines, Fingerprint, Inconsistent, Model, Source, Value, engine_of};
+use granule_engine::{
+    Engine, Engines, Fingerprint, Inconsistent, Model, Parameter, Source, Space, Value, engine_of,
+};
 use granule_program::Program;
 use granule_sweep::{
-    Condition, Diagnostics, NameProblem, Randomness, Record, SizeProblem, Sweep, check_condition_name,
-    check_size, check_sweep_name, prefix_of,
+    Condition, Design, Diagnostics, Distribution, NameProblem, Randomness, Record, SizeProblem, Sweep, Until,
+    check_condition_name, check_size, check_sweep_name, prefix_of,
 };
 use granule_text::one_line;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value as JsonValue};
 
 /// The sweep with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,8 +29,103 @@ pub struct ResolvedSweep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ResolvedModel>,
     pub seeds: Vec<u32>,
+    /// Trials of each condition and seed: while `until` has not decided, the most.
     pub trials: u32,
+    /// The rule that decides the number of trials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<ResolvedUntil>,
     pub conditions: Vec<ResolvedCondition>,
+    /// The designs for variance-based sensitivity among the conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub designs: Vec<ResolvedDesign>,
+}
+
+/// The rule that decides the number of trials: see [`Until`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResolvedUntil {
+    pub measure: String,
+    /// In the unit of the measure.
+    pub half_width: f64,
+    pub at_least: u32,
+    pub at_most: u32,
+}
+
+impl ResolvedUntil {
+    fn of(until: &Until) -> ResolvedUntil {
+        let Until { measure, half_width, at_least, at_most, .. } = until.clone();
+        ResolvedUntil { measure, half_width, at_least, at_most }
+    }
+
+    /// Returns the rule of a sweep with this number of trials; `None` if sweep files cannot have it.
+    fn restore(&self, trials: u32) -> Option<Until> {
+        let ResolvedUntil { measure, half_width, at_least, at_most } = self.clone();
+        let is_possible = half_width > 0.0 && half_width.is_finite() && (2..=at_most).contains(&at_least);
+        // An unfinished sweep has the most trials.
+        let is_decided = trials < at_most;
+        let until = Until { measure, half_width, at_least, at_most, is_decided };
+        (is_possible && trials <= at_most).then_some(until)
+    }
+}
+
+/// A design for variance-based sensitivity: Saltelli's scheme, with `base_points` × (axes + 2) conditions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResolvedDesign {
+    /// `sobol`.
+    pub kind: String,
+    /// The name of its conditions, with placeholders.
+    pub name: String,
+    /// Index of its first condition, from 0.
+    pub first: usize,
+    pub base_points: u32,
+    pub axes: Vec<ResolvedAxis>,
+}
+
+/// An axis of a design.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResolvedAxis {
+    pub parameter: String,
+    /// `uniform`, `loguniform` or `normal`.
+    pub distribution: String,
+    /// The two quantities of the distribution, as text with units.
+    pub between: [String; 2],
+}
+
+/// The only kind of designs.
+const SOBOL: &str = "sobol";
+
+impl ResolvedDesign {
+    fn of(design: &Design, space: &Space) -> ResolvedDesign {
+        let axis = |&(path, distribution): &(&str, Distribution)| {
+            let unit = space.parameter(path).map_or("", |parameter| parameter.unit());
+            let (name, numbers) = distribution.parts();
+            ResolvedAxis {
+                parameter: path.to_owned(),
+                distribution: name.to_owned(),
+                between: numbers.map(|x| format!("{x} {unit}").trim_end().to_owned()),
+            }
+        };
+        ResolvedDesign {
+            kind: SOBOL.to_owned(),
+            name: design.name.clone(),
+            first: design.first,
+            base_points: design.base_points,
+            axes: design.axes.iter().map(axis).collect(),
+        }
+    }
+
+    /// Returns the design; `None` if it is not one of this version.
+    fn restore(&self, space: &'static Space) -> Option<Design> {
+        let axis = |ResolvedAxis { parameter, distribution, between }: &ResolvedAxis| {
+            let parameter = space.parameter(parameter)?;
+            let number = |text: &str| text.strip_suffix(parameter.unit())?.trim().parse::<f64>().ok();
+            let numbers = [number(&between[0])?, number(&between[1])?];
+            Some((parameter.path, Distribution::new(distribution, numbers)?))
+        };
+        let axes = self.axes.iter().map(axis).collect::<Option<_>>()?;
+        let design =
+            Design { name: self.name.clone(), first: self.first, base_points: self.base_points, axes };
+        (self.kind == SOBOL).then_some(design)
+    }
 }
 
 /// A model of the user's own: all that determines its results.
@@ -75,6 +174,11 @@ impl ResolvedSweep {
         let content = serde_json::to_vec(self).expect("text and numbers can be written");
         blake3::hash(&content).to_hex().to_string()
     }
+
+    /// Whether another sweep equals this one, apart from a number of trials that their rule decides.
+    pub fn is_same_but_for_the_decision(&self, other: &ResolvedSweep) -> bool {
+        self.until.is_some() && *self == ResolvedSweep { trials: self.trials, ..other.clone() }
+    }
 }
 
 /// A condition with all its parameters, as text with units.
@@ -86,7 +190,53 @@ pub struct ResolvedCondition {
     /// Keys of `record` that are switched off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_recorded: Vec<String>,
-    pub parameters: serde_json::Map<String, serde_json::Value>,
+    pub parameters: ResolvedParameters,
+}
+
+/// The parameters of a condition by path. The conditions of a sweep share those that are equal, because a sweep can have a
+/// million conditions.
+#[derive(Clone, Debug, Default)]
+pub struct ResolvedParameters {
+    shared: Arc<Map<String, JsonValue>>,
+    /// Those that differ from the shared ones: few.
+    own: Vec<(String, JsonValue)>,
+}
+
+impl ResolvedParameters {
+    /// Returns the value of a path.
+    pub fn get(&self, path: &str) -> Option<&JsonValue> {
+        let own = self.own.iter().find(|(own, _)| own == path).map(|(_, value)| value);
+        own.or_else(|| self.shared.get(path))
+    }
+
+    /// Iterates over the paths, in alphabetical order.
+    pub fn keys(&self) -> impl Iterator<Item = &String> {
+        self.shared.keys()
+    }
+
+    /// Iterates over paths and values, in alphabetical order of the paths.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &JsonValue)> {
+        self.shared.iter().map(|(path, value)| (path, self.get(path).unwrap_or(value)))
+    }
+}
+
+impl PartialEq for ResolvedParameters {
+    fn eq(&self, other: &ResolvedParameters) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Serialize for ResolvedParameters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for ResolvedParameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ResolvedParameters, D::Error> {
+        let shared = Arc::new(Map::deserialize(deserializer)?);
+        Ok(ResolvedParameters { shared, own: Vec::new() })
+    }
 }
 
 fn common_noise() -> String {
@@ -102,26 +252,30 @@ impl ResolvedSweep {
             .filter(|(parameter, value)| !parameter.is_as_before(value))
             .map(|(parameter, _)| parameter.path)
             .collect();
+        let is_listed = |parameter: &Parameter| parameter.before.is_none() || set.contains(parameter.path);
+        let shown = |(parameter, value): (&Parameter, &Value)| -> (String, JsonValue) {
+            let text = format!("{value} {}", parameter.unit());
+            (parameter.path.to_owned(), text.trim_end().into())
+        };
+        let first = sweep.conditions.first().map(|condition| condition.model.values());
+        let listed =
+            first.iter().flat_map(|first| first.iter()).filter(|(parameter, _)| is_listed(parameter));
+        let shared: Arc<Map<String, JsonValue>> = Arc::new(listed.map(shown).collect());
         let conditions = sweep
             .conditions
             .iter()
             .map(|condition| {
-                let shown = |(parameter, value): (&granule_engine::Parameter, &Value)| {
-                    let text = format!("{value} {}", parameter.unit());
-                    (parameter.path.to_owned(), text.trim_end().into())
-                };
+                let values = condition.model.values();
+                let differing = values.iter().filter(|(parameter, value)| {
+                    is_listed(parameter) && first.is_none_or(|first| !first.of(parameter).is_identical(value))
+                });
+                let own = differing.map(shown).collect();
                 ResolvedCondition {
                     name: condition.name.clone(),
                     prefix: condition.prefix.clone(),
                     fingerprint: condition.model.fingerprint().to_string(),
                     not_recorded: condition.record.left_out().into_iter().map(str::to_owned).collect(),
-                    parameters: condition
-                        .model
-                        .values()
-                        .iter()
-                        .filter(|(parameter, _)| parameter.before.is_none() || set.contains(parameter.path))
-                        .map(shown)
-                        .collect(),
+                    parameters: ResolvedParameters { shared: shared.clone(), own },
                 }
             })
             .collect();
@@ -133,7 +287,9 @@ impl ResolvedSweep {
             model: ResolvedModel::of(sweep),
             seeds: sweep.seeds.clone(),
             trials: sweep.trials,
+            until: sweep.until.as_ref().map(ResolvedUntil::of),
             conditions,
+            designs: sweep.designs.iter().map(|of| ResolvedDesign::of(of, sweep.engine.space())).collect(),
         }
     }
 }
@@ -166,6 +322,12 @@ pub enum Foreign {
     /// A seed occurs twice.
     #[error("seed {0} occurs twice")]
     SameSeed(u32),
+    /// The rule for the number of trials is impossible.
+    #[error("its rule for the number of trials is none that a sweep file can have")]
+    Until,
+    /// The conditions of a design are not those that the design makes.
+    #[error("the conditions from number {0} do not match their recorded design")]
+    Design(usize),
     /// The parameters of a condition do not match its fingerprint.
     #[error("cannot use the recorded parameters of condition {condition}: {what}")]
     Condition { condition: String, what: String },
@@ -195,6 +357,8 @@ impl ResolvedSweep {
         };
         check_size(self.conditions.len(), self.seeds.len(), self.trials)?;
         check_sweep_name(&self.name)?;
+        let until = self.until.as_ref().map(|until| until.restore(self.trials).ok_or(Foreign::Until));
+        let until = until.transpose()?;
         let mut seeds = HashSet::new();
         if let Some(twice) = self.seeds.iter().find(|seed| !seeds.insert(**seed)) {
             return Err(Foreign::SameSeed(*twice));
@@ -208,15 +372,24 @@ impl ResolvedSweep {
             }
         }
         let is_named = |sharing: &Randomness| sharing.name() == self.noise;
-        Ok(Sweep {
+        let mut sweep = Sweep {
             name: self.name.clone(),
             engine,
             model: self.model.as_ref().map(|model| model.path.clone()),
             randomness: Randomness::ALL.into_iter().find(is_named).unwrap_or_default(),
             seeds: self.seeds.clone(),
             trials: self.trials,
+            until,
             conditions,
-        })
+            designs: Vec::new(),
+        };
+        for recorded in &self.designs {
+            let end = sweep.designs.last().map_or(0, |before| before.conditions().end);
+            let design = recorded.restore(engine.space());
+            let design = design.filter(|design| design.first >= end && sweep.has_design(design));
+            sweep.designs.push(design.ok_or(Foreign::Design(recorded.first))?);
+        }
+        Ok(sweep)
     }
 }
 
@@ -324,11 +497,97 @@ conditions:
         let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
         let mut resolved = ResolvedSweep::of(&sweep);
         assert_eq!(resolved.restore(ENGINES).unwrap(), sweep);
+        // Sharing parameters changes no text.
+        for (condition, resolved) in sweep.conditions.iter().zip(&resolved.conditions) {
+            let written = serde_json::to_value(resolved).unwrap();
+            for (parameter, value) in condition.model.values().iter() {
+                let text = format!("{value} {}", parameter.unit());
+                assert_eq!(written["parameters"][parameter.path], text.trim_end(), "{}", parameter.path);
+            }
+        }
         let golgi = serde_json::Value::from("-53 mV");
-        resolved.conditions[3].parameters.insert("golgi.leak_reversal".to_owned(), golgi);
+        resolved.conditions[3].parameters.own.insert(0, ("golgi.leak_reversal".to_owned(), golgi));
         assert!(resolved.restore(ENGINES).unwrap_err().to_string().contains("condition odd"));
         resolved.engine_revision += 1;
         assert!(resolved.restore(ENGINES).unwrap_err().to_string().contains("pcg, revision 2"));
+    }
+
+    #[test]
+    fn a_rule_for_the_number_of_trials_is_recorded_with_the_decided_number() {
+        let text = "
+trials: { until: { measure: response_probability, half_width: 0.1 }, at_least: 5, at_most: 30 }
+conditions: [Control]
+";
+        let mut sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        let open = ResolvedSweep::of(&sweep);
+        assert_eq!(open.restore(ENGINES).unwrap(), sweep);
+        sweep.decide(13);
+        let resolved = ResolvedSweep::of(&sweep);
+        let written = serde_json::to_string(&resolved).unwrap();
+        assert!(
+            written.contains(r#""trials":13,"until":{"measure":"response_probability","half_width":0.1,"#)
+        );
+        assert_eq!(serde_json::from_str::<ResolvedSweep>(&written).unwrap().restore(ENGINES).unwrap(), sweep);
+        assert!(resolved != open && resolved.is_same_but_for_the_decision(&open));
+        let rule = |change: &dyn Fn(&mut ResolvedUntil)| {
+            let mut changed = resolved.clone();
+            changed.until.iter_mut().for_each(change);
+            changed
+        };
+        assert!(!rule(&|until| until.half_width = 0.2).is_same_but_for_the_decision(&open));
+        let impossible: [&dyn Fn(&mut ResolvedUntil); 4] = [
+            &|until| until.at_most = 12,
+            &|until| until.at_least = 1,
+            &|until| until.at_least = 31,
+            &|until| until.half_width = f64::NAN,
+        ];
+        for change in impossible {
+            let error = rule(change).restore(ENGINES).unwrap_err().to_string();
+            assert!(error.starts_with("its rule for the number of trials"), "{error}");
+        }
+        sweep.until = None;
+        let without = ResolvedSweep::of(&sweep);
+        assert!(!serde_json::to_string(&without).unwrap().contains("until"), "its manifest is as before");
+        assert!(!without.is_same_but_for_the_decision(&without));
+    }
+
+    #[test]
+    fn a_design_is_restored_from_its_manifest() {
+        let text = "
+noise: independent
+conditions:
+  - GABAzine
+  - name: s{index}
+    base: ACh
+    sobol:
+      count: 4
+      axes: { golgi.leak_reversal: { uniform: [-55 mV, -50 mV] }, network.golgi_cells: { uniform: [3, 9] },
+              granule.tonic_factor: { normal: [1, 0.01] }, golgi_to_granule.weight: { loguniform: [0.1 nS, 1 nS] } }
+";
+        let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+        assert_eq!(sweep.designs[0].conditions(), 1..25);
+        let resolved = ResolvedSweep::of(&sweep);
+        let written = serde_json::to_string(&resolved).unwrap();
+        assert_eq!(serde_json::from_str::<ResolvedSweep>(&written).unwrap().restore(ENGINES).unwrap(), sweep);
+        let check = |change: &dyn Fn(&mut ResolvedDesign)| {
+            let mut changed = resolved.clone();
+            change(&mut changed.designs[0]);
+            let error = changed.restore(ENGINES).unwrap_err().to_string();
+            assert!(error.ends_with("do not match their recorded design"), "{error}");
+        };
+        check(&|design| design.kind = "morris".to_owned());
+        check(&|design| design.name = "t{index}".to_owned());
+        check(&|design| design.first = usize::MAX);
+        check(&|design| design.first = 0);
+        check(&|design| design.base_points = 2_147_483_648);
+        check(&|design| design.base_points = 2);
+        check(&|design| design.axes.clear());
+        check(&|design| design.axes.swap(0, 1));
+        check(&|design| design.axes[0].between = ["-50 mV".to_owned(), "-55 mV".to_owned()]);
+        check(&|design| design.axes[0].between[0] = "-54 mV".to_owned());
+        check(&|design| design.axes[0].parameter = "golgi.reset".to_owned());
+        let without = parse(ENGINES, "x.yaml", b"conditions: [Control]", "x", &Overrides::default()).unwrap();
+        assert!(!serde_json::to_string(&ResolvedSweep::of(&without)).unwrap().contains("designs"));
     }
 
     #[test]

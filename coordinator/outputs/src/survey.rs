@@ -248,6 +248,10 @@ impl DirectorySurvey {
                 Trouble::Later { path } => return Err(Refusal::Later { path }),
             }
         }
+        if ids.is_empty() {
+            // Without a recorded sweep, the fingerprints of 0.1.0 are not needed. They take time and memory.
+            return Ok(());
+        }
         let id = SweepId::of(sweep).with_version_0_1_0(self.engines, sweep);
         let differences: Option<Vec<&str>> = ids.iter().map(|held| difference(held, &id)).collect();
         match differences.and_then(|all| all.first().copied()) {
@@ -279,6 +283,13 @@ impl DirectorySurvey {
     pub fn is_of(&self, sweep: &ResolvedSweep) -> bool {
         let id = SweepId::of(sweep).with_version_0_1_0(self.engines, sweep);
         self.ids().iter().any(|held| difference(held, &id).is_none())
+    }
+
+    /// Returns the manifest of this sweep, if it records how the number of trials was decided. This number follows from
+    /// the sweep, unless trials were set aside.
+    pub fn decided(&self, sweep: &Sweep) -> Option<&Manifest> {
+        let manifest = self.manifest.as_ref().filter(|manifest| manifest.set_aside.is_empty())?;
+        manifest.sweep.is_same_but_for_the_decision(&ResolvedSweep::of(sweep)).then_some(manifest)
     }
 
     /// Makes a sweep keep the outputs that were recorded here for its conditions, if its file does not mention them.

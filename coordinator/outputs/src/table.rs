@@ -1,6 +1,7 @@
 //! Tables as Parquet, as an archive of numpy arrays, or as comma-separated values. Rows arrive in batches; each column
 //! has one type. Memory holds only a batch or a row group.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::record::Field;
 use parquet::schema::parser::parse_message_type;
 use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
@@ -334,4 +337,36 @@ fn write_npz(file: HashedFile, rows: &dyn RowSource) -> Result<(HashedFile, u64)
         })?;
     }
     Ok((archive.finish()?.into_inner(), count))
+}
+/// Reads a Parquet file as CSV with a header. Numbers have as many digits as distinguish them; null is an empty field.
+/// Stops soon after so many bytes of CSV.
+///
+/// # Errors
+/// The reason, if the file cannot be read, or has a column of other values than numbers, flags and texts.
+pub fn csv_of_parquet(file: File, most_bytes: u64) -> Result<Vec<u8>, String> {
+    let not_readable = |error: ParquetError| format!("it is not a readable Parquet file: {error}");
+    let reader = SerializedFileReader::new(file).map_err(not_readable)?;
+    let columns = reader.metadata().file_metadata().schema_descr().columns();
+    let mut table = csv::Writer::from_writer(Vec::new());
+    let failed = |error: csv::Error| error.to_string();
+    table.write_record(columns.iter().map(|column| column.name())).map_err(failed)?;
+    let mut bytes = 0;
+    for row in reader.get_row_iter(None).map_err(not_readable)? {
+        let row = row.map_err(not_readable)?;
+        let cell = |(name, field): (&String, &Field)| match field {
+            Field::Null => Ok(String::new()),
+            Field::Str(text) => Ok(text.clone()),
+            Field::Float(number) => Ok(number.to_string()),
+            Field::Double(number) => Ok(number.to_string()),
+            field if field.is_primitive() => Ok(field.to_string()),
+            _ => Err(format!("its column `{name}` has neither numbers nor texts")),
+        };
+        let cells = row.get_column_iter().map(cell).collect::<Result<Vec<String>, String>>()?;
+        bytes += cells.iter().map(|cell| cell.len() as u64 + 1).sum::<u64>();
+        table.write_record(&cells).map_err(failed)?;
+        if bytes > most_bytes {
+            break;
+        }
+    }
+    table.into_inner().map_err(|error| error.to_string())
 }

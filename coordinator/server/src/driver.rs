@@ -7,7 +7,7 @@ mod quotas;
 mod state;
 mod telling;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ use tokio_rustls::rustls::ServerConfig;
 pub use self::error::ComputeError;
 use self::keeper::{Answer, Keep, Keeper, StoreDone};
 use self::state::{Driver, Known, MOST_KEPT};
-pub use self::state::{Records, RunOptions};
+pub use self::state::{Growth, Records, RunOptions, TrialRule, Verdict};
 use crate::gate::{self, ClosedConnection};
 use crate::launch::{Ending, Exited, Gone, Program, Workers};
 use crate::room::Reservation;
@@ -324,9 +324,16 @@ impl Driver<'_> {
                 }
                 Some(ClosedConnection { peer, reason }) = refused.recv() => self.on_refused(peer, &reason),
                 answer = stored.recv() => {
-                    for kept in answer.ok_or_else(keeper::gone)?? {
+                    for kept in answer.ok_or_else(|| ComputeError::of_thread("keeps the store"))?? {
                         self.on_kept(kept, &mut events);
                     }
+                }
+                verdict = async { self.verdict.as_mut().expect("checked below").await },
+                    if self.verdict.is_some() =>
+                {
+                    self.verdict = None;
+                    let verdict = verdict.map_err(|_| ComputeError::of_thread("decides how many trials are needed"))?;
+                    events.push(self.on_verdict(verdict?));
                 }
                 Some(ended) = exited.recv() => self.on_exited(ended, drain_until.is_some(), &mut events)?,
                 _ = tick.tick() => {
@@ -577,6 +584,35 @@ impl Driver<'_> {
         }
     }
 
+    /// Starts a thread that decides whether the sweep needs more trials.
+    fn decide(&mut self) -> Result<(), ComputeError> {
+        let growth = self.options.growth.as_ref().expect("otherwise the scheduler asks for no decision");
+        let (rule, trials) = (Arc::clone(&growth.rule), self.catalogue.limited_to());
+        let (answer, verdict) = oneshot::channel();
+        // If the run has ended meanwhile, nothing receives the answer.
+        let decide = move || drop(answer.send(rule.decide(trials)));
+        std::thread::Builder::new().name("decision".into()).spawn(decide).map_err(ComputeError::Thread)?;
+        self.verdict = Some(verdict);
+        Ok(())
+    }
+
+    /// Returns the event of a decision. Further trials are known from now on.
+    fn on_verdict(&mut self, Verdict { next, text }: Verdict) -> Event {
+        self.notice("trials_decided", None, true, text);
+        let Some(trials) = next else { return Event::Enough };
+        let before = self.catalogue.limited_to();
+        self.catalogue.limit(trials);
+        let mut stored = BTreeSet::new();
+        for id in self.catalogue.trials(before..trials) {
+            let is_stored = self.store.contains(self.catalogue.key(id));
+            self.progress.need(self.catalogue.conditions(id), self.catalogue.seed(id), is_stored);
+            if is_stored {
+                stored.insert(id);
+            }
+        }
+        Event::Raised { trials, stored }
+    }
+
     fn on_refused(&mut self, peer: SocketAddr, reason: &str) {
         self.refusals += 1;
         let (last, count) = self.refused.unwrap_or_else(|| (Instant::now() - REFUSALS_EVERY, 0));
@@ -611,6 +647,7 @@ impl Driver<'_> {
                 let trials = trials.into_iter().map(|id| (id, self.catalogue.key(id))).collect();
                 self.keeper.ask(Keep::Discard { trials }).await?;
             }
+            Command::Decide => self.decide()?,
             Command::Replace => {
                 if self.options.workers > 0 {
                     self.start_worker()?;

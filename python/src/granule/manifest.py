@@ -56,6 +56,17 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Until:
+    """A rule for the number of trials: trials are computed until a measure is precise in every condition."""
+
+    measure: str
+    #: Half the width of the 95 % interval that is precise enough, in the unit of the measure.
+    half_width: float
+    at_least: int
+    at_most: int
+
+
+@dataclass(frozen=True)
 class ResolvedSweep:
     """The sweep with every default filled in."""
 
@@ -68,6 +79,20 @@ class ResolvedSweep:
     conditions: tuple[Condition, ...]
     #: Noise `common` to the conditions, or `independent`.
     noise: str = "common"
+    #: The rule that decided the number of trials, if there was one.
+    until: Until | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision on the number of trials."""
+
+    #: The number of trials of each condition and seed from which it was made.
+    trials: int
+    #: The condition in which the measure was least precise.
+    condition: str
+    #: Half the width of its 95 % interval, in the unit of the measure; `None` if there was no interval.
+    half_width: float | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +120,8 @@ class Run:
     workers_shut_out: tuple[str, ...] = ()
     #: The results that differ from the stored results.
     disagreements: tuple[str, ...] = ()
+    #: The text of the sweep file.
+    sweep_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +159,8 @@ class Manifest:
     files: tuple[FileRecord, ...]
     #: Trials without results. The sweep lacks the files of their conditions and seeds.
     set_aside: tuple[SetAside, ...] = ()
+    #: The decisions on the number of trials, if a rule decided it.
+    decisions: tuple[Decision, ...] = ()
 
 
 def read(out: Path) -> Manifest:
@@ -226,6 +255,8 @@ def _typed(wanted: Any, value: object, where: str) -> Any:
     Raises `ValueError`, which names the place of the first wrong value.
     """
     of = typing.get_args(wanted)
+    if type(None) in of:
+        return None if value is None else _typed(of[0], value, where)
     if is_dataclass(wanted) and isinstance(value, dict):
         given = {}
         for name, hint, is_required in _fields(typing.cast(type, wanted)):

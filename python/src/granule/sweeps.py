@@ -9,7 +9,7 @@ import subprocess
 import sysconfig
 import tempfile
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -200,9 +200,82 @@ class Sweep:
         >>> spikes["cell"].dtype, spikes["time_ms"].dtype, np.unique(spikes["seed"]).tolist()
         (dtype('uint32'), dtype('float64'), [451])
         """
+        return self._table("to", backend, conditions, seeds)
+
+    @overload
+    def measures(
+        self,
+        backend: Literal["pandas"] = ...,
+        conditions: Collection[str] | None = ...,
+        seeds: Collection[int] | None = ...,
+        *,
+        of_trials: bool = ...,
+        window: tuple[int, int] | None = ...,
+    ) -> pandas.DataFrame: ...
+    @overload
+    def measures(
+        self,
+        backend: Literal["polars"],
+        conditions: Collection[str] | None = ...,
+        seeds: Collection[int] | None = ...,
+        *,
+        of_trials: bool = ...,
+        window: tuple[int, int] | None = ...,
+    ) -> polars.DataFrame: ...
+    @overload
+    def measures(
+        self,
+        backend: Literal["numpy"],
+        conditions: Collection[str] | None = ...,
+        seeds: Collection[int] | None = ...,
+        *,
+        of_trials: bool = ...,
+        window: tuple[int, int] | None = ...,
+    ) -> dict[str, npt.NDArray[Any]]: ...
+    def measures(
+        self,
+        backend: Literal["pandas", "polars", "numpy"] = "pandas",
+        conditions: Collection[str] | None = None,
+        seeds: Collection[int] | None = None,
+        *,
+        of_trials: bool = False,
+        window: tuple[int, int] | None = None,
+    ) -> Any:
+        """Returns the measures of these conditions and seeds (default: all): a row for each condition and seed.
+
+        Columns are `condition`, each parameter that differs between the conditions, with its unit in the
+        name, `seed`, `trials` and the measures, as in `measures.csv` of `granule figures`. A value that cannot be
+        measured is NaN or null.
+
+        With `of_trials`, a row for each trial: `trial` instead of `trials`, the number of spikes of each
+        population, and the measures that a single trial has.
+
+        `window` has the first and the last ms (excluded) in which responses are counted. Default: from 10 ms before
+        the first stimulus to 30 ms after the last.
+
+        Raises as `spikes` does.
+
+        >>> measures = sweep.measures("numpy")
+        >>> measures["response_probability"].shape  # conditions × seeds
+        (6,)
+        >>> sweep.measures("numpy", seeds=[451], of_trials=True)["trial"].tolist()
+        [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+        """
+        options = [] if window is None else [f"--window={window[0]}..{window[1]}"]
+        return self._table("trials" if of_trials else "measures", backend, conditions, seeds, options)
+
+    def _table(
+        self,
+        which: str,
+        backend: str,
+        conditions: Collection[str] | None,
+        seeds: Collection[int] | None,
+        options: Sequence[str] = (),
+    ) -> Any:
+        """Returns the table that `granule export` writes with the option `which`."""
         if backend not in ("pandas", "polars", "numpy"):
             raise ValueError(f"backend is pandas, polars or numpy, not {backend!r}")
-        options = []
+        options = list(options)
         if conditions is not None:
             _known("condition", conditions, self.conditions)
             options.append(f"--conditions={','.join(conditions)}")
@@ -210,8 +283,8 @@ class Sweep:
             _known("seed", seeds, self.seeds)
             options.append(f"--seeds={','.join(map(str, seeds))}")
         with tempfile.TemporaryDirectory(prefix="granule-") as directory:
-            table = os.path.join(directory, "spikes.npz" if backend == "numpy" else "spikes.parquet")
-            _export(self.out, table, options)
+            table = os.path.join(directory, "table.npz" if backend == "numpy" else "table.parquet")
+            _export(self.out, which, table, options)
             try:
                 return _load(table, backend)
             except ImportError:
@@ -304,9 +377,9 @@ def program() -> Path:
     return Path(found)
 
 
-def _export(out: Path, table: str, options: list[str]) -> None:
+def _export(out: Path, which: str, table: str, options: list[str]) -> None:
     # The path is absolute, so that the program takes no path for an option.
-    command = [str(program()), "export", os.path.abspath(out), "--to", table, *options]
+    command = [str(program()), "export", os.path.abspath(out), f"--{which}", table, *options]
     try:
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     except OSError as error:
@@ -317,4 +390,4 @@ def _export(out: Path, table: str, options: list[str]) -> None:
         what = f"`granule export` ended with status {ended.returncode}: {told}"
         raise ProgramError(what, f"run `granule verify {shell_path(out)}` to find the problem")
     if told:
-        warnings.warn(told, stacklevel=3)
+        warnings.warn(told, stacklevel=4)

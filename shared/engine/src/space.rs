@@ -225,8 +225,7 @@ impl Space {
 
     /// Returns the defaults of all parameters.
     pub fn defaults(&'static self) -> Values {
-        let values = self.parameters.iter().map(|parameter| parameter.default.clone()).collect();
-        Values { space: self, values: Arc::new(values) }
+        Values { space: self, changes: Arc::default() }
     }
 
     /// Returns the identity of the space. Programs whose spaces have equal keys interpret values alike.
@@ -305,11 +304,13 @@ impl Parameter {
     }
 }
 
-/// A value for each parameter of a space.
+/// A value for each parameter of a space. It has the size of those that differ from the defaults, because a sweep can have
+/// a million conditions.
 #[derive(Clone)]
 pub struct Values {
     space: &'static Space,
-    values: Arc<Vec<Value>>,
+    /// Values that were set to another than the default, with the place of their parameter, in order.
+    changes: Arc<Vec<(u16, Value)>>,
 }
 
 impl Values {
@@ -323,7 +324,10 @@ impl Values {
     /// # Panics
     /// If the parameter is of another space.
     pub fn of(&self, parameter: &Parameter) -> &Value {
-        &self.values[parameter.place]
+        match self.change(parameter) {
+            Ok(at) => &self.changes[at].1,
+            Err(_) => &self.space.parameters[parameter.place].default,
+        }
     }
 
     /// Returns the value of the parameter of this path.
@@ -333,7 +337,7 @@ impl Values {
 
     /// Iterates over all parameters with their values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Parameter, &Value)> {
-        self.space.parameters.iter().zip(self.values.iter())
+        self.space.parameters.iter().map(|parameter| (parameter, self.of(parameter)))
     }
 
     /// Sets a parameter.
@@ -342,8 +346,21 @@ impl Values {
     /// When the parameter cannot take the value. The values are then unchanged.
     pub fn set(&mut self, parameter: &Parameter, value: Value) -> Result<(), Rejected> {
         parameter.check(&value)?;
-        Arc::make_mut(&mut self.values)[parameter.place] = value;
+        if self.of(parameter).is_identical(&value) {
+            return Ok(());
+        }
+        let found = self.change(parameter);
+        let changes = Arc::make_mut(&mut self.changes);
+        match found {
+            Ok(at) => changes[at].1 = value,
+            Err(at) => changes.insert(at, (parameter.place as u16, value)),
+        }
         Ok(())
+    }
+
+    /// Returns the index of a parameter's change, or the index at which it would be.
+    fn change(&self, parameter: &Parameter) -> Result<usize, usize> {
+        self.changes.binary_search_by_key(&parameter.place, |(place, _)| usize::from(*place))
     }
 
     /// Returns the values with those of a preset.
@@ -362,7 +379,8 @@ impl Values {
 
 impl PartialEq for Values {
     fn eq(&self, other: &Values) -> bool {
-        std::ptr::eq(self.space, other.space) && self.values == other.values
+        // A value may have been set to the default again.
+        std::ptr::eq(self.space, other.space) && self.iter().eq(other.iter())
     }
 }
 
@@ -438,6 +456,21 @@ pub enum Value {
 }
 
 impl Value {
+    /// Returns whether both values have the same bits, so that also 0 and −0 differ. May return false for equal
+    /// distributions.
+    pub fn is_identical(&self, other: &Value) -> bool {
+        let same = |a: &f64, b: &f64| a.to_bits() == b.to_bits();
+        match (self, other) {
+            (Value::Number(a), Value::Number(b)) => same(a, b),
+            (Value::Numbers(a), Value::Numbers(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+            }
+            (Value::Factor(CellFactor::Constant(a)), Value::Factor(CellFactor::Constant(b))) => same(a, b),
+            (Value::Factor(_), Value::Factor(_)) => false,
+            (a, b) => a == b,
+        }
+    }
+
     /// Returns whether both values mean the same: lists of numbers are compared without their order.
     pub fn is_same(&self, other: &Value) -> bool {
         let sorted = |list: &[f64]| {
@@ -638,6 +671,33 @@ mod tests {
             Parameter::new("order", Kind::Choice(&["a", "b"]), Range::Finite, Value::Choice("a"), ""),
         ];
         Box::leak(Box::new(Space::new(parameters.into_iter().chain(more).collect())))
+    }
+
+    #[test]
+    fn values_are_those_that_were_set_or_defaults() {
+        let space = space(Vec::new());
+        let [count, factor, order] =
+            ["cell.count", "cell.factor", "order"].map(|path| space.parameter(path).expect("a parameter"));
+        let mut values = space.defaults();
+        let before = values.clone();
+        values.set(order, Value::Choice("b")).expect("a choice");
+        values.set(count, Value::Count(7)).expect("in range");
+        let found: Vec<&Value> = values.iter().map(|(_, value)| value).collect();
+        let of = |path| before.get(path).expect("a parameter");
+        let (capacitance, factors, times) = (of("cell.capacitance"), of("cell.factor"), of("input.times"));
+        assert_eq!(found, [capacitance, &Value::Count(7), factors, times, &Value::Choice("b")]);
+        assert_ne!(values, before);
+        assert_eq!((values.of(count), before.of(count)), (&Value::Count(7), &Value::Count(4)));
+        values.set(order, Value::Choice("a")).expect("a choice");
+        values.set(count, Value::Count(11)).expect_err("out of range");
+        values.set(count, Value::Count(4)).expect("in range");
+        assert_eq!(values, before);
+        // The sign of 0 is in the text of a manifest.
+        for zero in [0.0, -0.0, 0.0_f64] {
+            values.set(factor, Value::Factor(CellFactor::Constant(zero))).expect("in range");
+            let Value::Factor(CellFactor::Constant(found)) = values.of(factor) else { panic!("{values:?}") };
+            assert_eq!(found.to_bits(), zero.to_bits());
+        }
     }
 
     #[test]

@@ -65,6 +65,12 @@ impl Figure {
         drawing::text_boxes(&self.canvas).into_iter().map(|(text, _)| text).collect()
     }
 
+    /// Returns each text in the drawing with the bounds of its ink: left, top, right and bottom, in points.
+    #[cfg(test)]
+    pub(crate) fn text_boxes(&self) -> Vec<(String, [f32; 4])> {
+        drawing::text_boxes(&self.canvas)
+    }
+
     /// Asserts that texts neither overlap nor extend beyond the page.
     #[cfg(test)]
     pub(crate) fn check_layout(&self, name: &str) {

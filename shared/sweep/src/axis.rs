@@ -4,6 +4,7 @@ use bigdecimal::BigDecimal;
 use granule_engine::decimal::decimal;
 use granule_engine::elementary::pow;
 use granule_engine::space::{CellFactor, Kind, Parameter, Rejected, Space, Unit, Value};
+use granule_statistics::sequence::{MOST_INPUTS, Saltelli};
 
 use crate::diagnostics::{Problem, Problems};
 use crate::draws::{Distribution, independent, stratified};
@@ -203,15 +204,72 @@ fn made(
     taken(parameter, &numbers, rounds, argument.span, rule, problems)
 }
 
-/// Reads an axis of `latin_hypercube` with so many points.
-pub(crate) fn latin(
+/// An axis of `latin_hypercube` or `sobol`: a parameter and the distribution of its values.
+pub(crate) struct DrawnAxis {
+    pub(crate) parameter: &'static Parameter,
+    pub(crate) distribution: Distribution,
+    /// Position of the parameter's name.
+    span: Span,
+    /// Position of the distribution.
+    of_distribution: Span,
+}
+
+impl DrawnAxis {
+    /// Makes an axis at a position.
+    pub(crate) fn new(parameter: &'static Parameter, distribution: Distribution, span: Span) -> DrawnAxis {
+        DrawnAxis { parameter, distribution, span, of_distribution: span }
+    }
+
+    /// Makes the values at these fractions of the distribution.
+    pub(crate) fn at(
+        &self,
+        fractions: impl Iterator<Item = f64>,
+        problems: &mut Problems,
+    ) -> Option<GridAxis> {
+        let numbers: Vec<f64> = fractions.map(|u| drawn(self.parameter, self.distribution, u)).collect();
+        let (name, _) = self.distribution.parts();
+        let values = taken(self.parameter, &numbers, true, self.of_distribution, name, problems)?;
+        Some(GridAxis { parameter: self.parameter, span: self.span, values })
+    }
+}
+
+/// Makes the values of an axis of `latin_hypercube` with so many points.
+pub(crate) fn latin(axis: &DrawnAxis, count: usize, seed: u32, problems: &mut Problems) -> Option<GridAxis> {
+    axis.at(stratified(axis.parameter.path, seed, count).into_iter(), problems)
+}
+
+/// Largest number of axes of `sobol`.
+pub(crate) const MOST_AXES: usize = MOST_INPUTS;
+
+/// Makes the values of the axes of `sobol` with so many base points, in the order of [`Saltelli::points`]. There are at
+/// most [`MOST_AXES`] axes and [`MOST_CONDITIONS`] base points.
+///
+/// The fractions are those of SALib, `sobol.sample(…, calc_second_order=False, scramble=False)`, except that a normal
+/// distribution has no value at 0, the first fraction. Its fractions are therefore the centres of parts.
+pub(crate) fn saltelli(
+    axes: &[DrawnAxis],
+    base_points: u32,
+    problems: &mut Problems,
+) -> Option<Vec<GridAxis>> {
+    let design = Saltelli { base_points: base_points as usize, inputs: axes.len() };
+    let points = design.points().expect("the limits were checked");
+    let column = |(at, axis): (usize, &DrawnAxis)| {
+        let centre = match axis.distribution {
+            Distribution::Normal { .. } => 0.5 / f64::from(base_points),
+            _ => 0.0,
+        };
+        axis.at(points.column(at).iter().map(|fraction| fraction + centre), problems)
+    };
+    axes.iter().enumerate().map(column).collect()
+}
+
+/// Reads an axis of `latin_hypercube` or `sobol`.
+pub(crate) fn distributed(
     parameter: &'static Parameter,
     key: Span,
     node: &Node,
-    count: usize,
-    seed: u32,
     problems: &mut Problems,
-) -> Option<GridAxis> {
+) -> Option<DrawnAxis> {
     let Some(unit) = unit(parameter) else {
         problems.add(|| {
             let message =
@@ -234,12 +292,7 @@ pub(crate) fn latin(
     };
     let entry = ValueEntry { key: text, key_span: *span, value: argument };
     let distribution = distribution(parameter, unit, &entry, problems)?;
-    let numbers: Vec<f64> = stratified(parameter.path, seed, count)
-        .into_iter()
-        .map(|u| drawn(parameter, distribution, u))
-        .collect();
-    let values = taken(parameter, &numbers, true, argument.span, text, problems)?;
-    Some(GridAxis { parameter, span: key, values })
+    Some(DrawnAxis { parameter, distribution, span: key, of_distribution: argument.span })
 }
 
 /// Returns the unit of the numbers that rules make; `None` if the parameter is not a number.
@@ -608,11 +661,7 @@ fn distribution(
         problems.add(|| Problem::at(node.span, message).help(help));
         return None;
     }
-    Some(match key {
-        "uniform" => Distribution::Uniform { low: a, high: b },
-        "loguniform" => Distribution::LogUniform { low: a, high: b },
-        _ => Distribution::Normal { mean: a, sd: b },
-    })
+    Distribution::new(key, [a, b])
 }
 
 /// Returns the text of a scalar.

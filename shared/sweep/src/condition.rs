@@ -5,18 +5,20 @@ use std::collections::HashMap;
 
 use granule_engine::{Engine, Inconsistent, Model, Preset, Space, Value, Values};
 
+use crate::design::{Design, Saltelli};
 use crate::diagnostics::{Problem, Problems, line_number};
 use crate::environment::Overrides;
 use crate::examples;
-use crate::grid::Points;
+use crate::grid::{PointKeys, Points};
 use crate::limits::MOST_CONDITIONS;
 use crate::names::Template;
 use crate::naming::{check_condition_name, prefix_of};
 use crate::record::{ExplicitRecord, Record, record};
 use crate::suggest;
+use crate::table::TableFiles;
 use crate::text::{Span, quote};
 use crate::value::{self, ValueEntry, entries, unknown_parameter};
-use crate::vocabulary::KEYS_OF_CONDITION;
+use crate::vocabulary::{KEYS_OF_CONDITION, TABLE};
 use crate::yaml::{self, Node};
 
 /// A condition of a sweep, ready to simulate. Two conditions are equal if they are computed and written in the same
@@ -66,25 +68,34 @@ pub(crate) struct ConditionBase<'a> {
     pub(crate) record: ExplicitRecord,
     /// The environment, which overrides all other settings.
     pub(crate) overrides: &'a Overrides,
+    pub(crate) tables: TableFiles<'a>,
 }
 
-/// Reads the list of conditions, in order of the file. The points of one condition follow each other.
-pub(crate) fn conditions(node: &Node, common: &ConditionBase<'_>, problems: &mut Problems) -> Vec<Condition> {
+/// Reads the list of conditions, in order of the file. The points of one condition follow each other. Also returns the
+/// designs among them.
+pub(crate) fn conditions(
+    node: &Node,
+    common: &ConditionBase<'_>,
+    problems: &mut Problems,
+) -> (Vec<Condition>, Vec<Design>) {
     let space = common.engine.space();
+    let none = (Vec::new(), Vec::new());
     let items = match &node.value {
-        yaml::Content::List(items) if !items.is_empty() => items,
+        yaml::Content::List(items) if !items.is_empty() => items.as_slice(),
+        // A table alone needs no list.
+        yaml::Content::Map(_) if node.get(TABLE).is_some() => std::slice::from_ref(node),
         yaml::Content::List(_) => {
             problems.add(|| {
                 Problem::at(node.span, "`conditions` is empty").help(examples::smallest_sweep(space))
             });
-            return Vec::new();
+            return none;
         }
         _ => {
             problems.add(|| {
                 Problem::at(node.span, format!("`conditions` must be a list, not {}", node.shown()))
                     .help(examples::smallest_sweep(space))
             });
-            return Vec::new();
+            return none;
         }
     };
     if items.len() > MOST_CONDITIONS {
@@ -93,7 +104,7 @@ pub(crate) fn conditions(node: &Node, common: &ConditionBase<'_>, problems: &mut
                 format!("{} conditions are listed; at most {MOST_CONDITIONS} are possible", items.len());
             Problem::at(node.span, message).help("split the sweep into several files")
         });
-        return Vec::new();
+        return none;
     }
     let mut reader = ConditionReader {
         common,
@@ -105,11 +116,12 @@ pub(crate) fn conditions(node: &Node, common: &ConditionBase<'_>, problems: &mut
         asked_for: items.len(),
         problems,
         conditions: Vec::new(),
+        designs: Vec::new(),
     };
     for item in items {
         reader.condition(item);
     }
-    reader.conditions
+    (reader.conditions, reader.designs)
 }
 
 /// The keys of a condition that is spelled out.
@@ -118,15 +130,8 @@ struct Keys<'a> {
     name: Option<ValueEntry<'a>>,
     base: Option<ValueEntry<'a>>,
     set: Option<ValueEntry<'a>>,
-    /// `grid`, `zip` and `latin_hypercube`.
-    axes: [Option<ValueEntry<'a>>; 3],
+    points: PointKeys<'a>,
     record: Option<ValueEntry<'a>>,
-}
-
-impl Keys<'_> {
-    fn has_axes(&self) -> bool {
-        self.axes.iter().any(Option::is_some)
-    }
 }
 
 struct ConditionReader<'a, 'p, 't> {
@@ -147,6 +152,7 @@ struct ConditionReader<'a, 'p, 't> {
     problems: &'p mut Problems<'t>,
     /// The valid conditions.
     conditions: Vec<Condition>,
+    designs: Vec<Design>,
 }
 
 impl<'a> ConditionReader<'a, '_, '_> {
@@ -206,11 +212,20 @@ impl<'a> ConditionReader<'a, '_, '_> {
     fn spelled_out(&mut self, item: &'a Node, map: &'a [(Node, Node)]) {
         let before = self.problems.count();
         let keys = self.keys(item, map);
-        let span = keys.name.map_or(item.span, |entry| entry.value.span);
-        let points = Points::read(keys.axes, self.problems);
-        let names = keys.name.zip(points.as_ref()).and_then(|(name, points)| {
-            let axes_span = keys.axes.iter().flatten().next().map_or(span, |entry| entry.key_span);
-            self.has_room(points, axes_span).then(|| self.names(name.value, points))?
+        let of_table = keys.points.table.map(|entry| entry.value.span);
+        let span = keys.name.map(|entry| entry.value.span).or(of_table).unwrap_or(item.span);
+        let points = Points::read(keys.points, self.common.tables, self.problems);
+        let template = match keys.name {
+            Some(name) => self.template(name.value),
+            // Another condition without a name has been reported.
+            None => points.as_ref().filter(|_| of_table.is_some()).map(|points| match points.has_names() {
+                true => "{name}",
+                false => "point-{index}",
+            }),
+        };
+        let names = template.zip(points.as_ref()).and_then(|(template, points)| {
+            let axes_span = keys.points.iter().next().map_or(span, |entry| entry.key_span);
+            self.has_room(points, axes_span).then(|| self.names(template, span, points))?
         });
         for name in names.iter().flatten() {
             if !self.claim_prefix(name, name, span) {
@@ -246,8 +261,18 @@ impl<'a> ConditionReader<'a, '_, '_> {
             }
             _ => Vec::new(),
         };
-        if let Some(name) = name_of(item) {
-            self.remember(name, keys.has_axes(), &made);
+        let has_axes = keys.points.iter().next().is_some();
+        if let Some(name) = name_of(item).or(of_table.map(|_| "")) {
+            self.remember(name, has_axes, &made);
+        }
+        if !made.is_empty()
+            && let (Some(name), Some(Saltelli { base_points, axes })) =
+                (template, points.and_then(|points| points.design))
+            // With an axis that the environment overrides, the conditions are not those of the design.
+            && !axes.iter().any(|(path, _)| self.common.overrides.sets(path))
+        {
+            let first = self.conditions.len();
+            self.designs.push(Design { name: name.to_owned(), first, base_points, axes });
         }
         self.conditions.extend(made);
     }
@@ -260,9 +285,11 @@ impl<'a> ConditionReader<'a, '_, '_> {
                 "name" => &mut keys.name,
                 "base" => &mut keys.base,
                 "set" => &mut keys.set,
-                "grid" => &mut keys.axes[0],
-                "zip" => &mut keys.axes[1],
-                "latin_hypercube" => &mut keys.axes[2],
+                "grid" => &mut keys.points.grid,
+                "zip" => &mut keys.points.zip,
+                "latin_hypercube" => &mut keys.points.latin_hypercube,
+                "sobol" => &mut keys.points.sobol,
+                TABLE => &mut keys.points.table,
                 "record" => &mut keys.record,
                 key => {
                     self.unknown_key(key, entry.key_span);
@@ -272,7 +299,8 @@ impl<'a> ConditionReader<'a, '_, '_> {
             *place = Some(entry);
         }
         // An unknown key may be the name, mistyped.
-        if keys.name.is_none() && self.problems.count() == before {
+        let needs_name = keys.points.table.is_none();
+        if keys.name.is_none() && needs_name && self.problems.count() == before {
             self.problems.add(|| Problem::at(item.span, "the condition has no `name`").help("add `name: …`"));
         }
         keys
@@ -378,25 +406,32 @@ impl<'a> ConditionReader<'a, '_, '_> {
         });
     }
 
-    /// Makes the names of all points. Each name is valid in file names, and all differ.
-    fn names(&mut self, node: &'a Node, points: &Points) -> Option<Vec<String>> {
+    /// Reads the name of a condition, with its placeholders.
+    fn template(&mut self, node: &'a Node) -> Option<&'a str> {
         let space = self.space();
-        let yaml::Content::Scalar { text: name, .. } = &node.value else {
-            self.problems.add(|| {
-                let problem = Problem::at(node.span, format!("`name` must be a word, not {}", node.kind()));
-                problem.help(match node.value {
-                    yaml::Content::Map(_) => yaml::QUOTED_NAME.to_owned(),
-                    _ => format!("write it like `name: {}`", examples::name(space)),
-                })
-            });
-            return None;
-        };
-        let template = Template::read(name, node.span, &points.axes, self.problems)?;
+        if let yaml::Content::Scalar { text, .. } = &node.value {
+            return Some(text);
+        }
+        self.problems.add(|| {
+            let problem = Problem::at(node.span, format!("`name` must be a word, not {}", node.kind()));
+            problem.help(match node.value {
+                yaml::Content::Map(_) => yaml::QUOTED_NAME.to_owned(),
+                _ => format!("write it like `name: {}`", examples::name(space)),
+            })
+        });
+        None
+    }
+
+    /// Makes the names of all points. Each name is valid in file names, and all differ. `span` is the position of the
+    /// name in the file.
+    fn names(&mut self, name: &str, span: Span, points: &Points) -> Option<Vec<String>> {
+        let space = self.space();
+        let template = Template::read(name, span, &points.axes, points.has_names(), self.problems)?;
         let mut names: Vec<String> = Vec::new();
         let mut first: HashMap<String, usize> = HashMap::new();
         for point in 0..points.len()? {
             let values: Vec<&Value> = points.at(point).into_iter().map(|(value, _)| value).collect();
-            let name = template.name(point, &values);
+            let name = template.name(point, &values, points.name_of_row(point));
             if let Err(problem) = check_condition_name(space, &name) {
                 self.problems.add(|| {
                     let help = if points.is_one() {
@@ -404,12 +439,12 @@ impl<'a> ConditionReader<'a, '_, '_> {
                     } else {
                         problem.help_at(space, point)
                     };
-                    Problem::at(node.span, problem.to_string()).help(help)
+                    Problem::at(span, problem.to_string()).help(help)
                 });
                 return None;
             }
             if let Some(&other) = first.get(&name.to_ascii_lowercase()) {
-                self.problems.add(|| same_name(&name, [other, point], &template, points, node.span));
+                self.problems.add(|| same_name(&name, [other, point], &template, points, span));
                 return None;
             }
             first.insert(name.to_ascii_lowercase(), point);
@@ -589,11 +624,8 @@ fn same_name(name: &str, two: [usize; 2], template: &Template<'_>, points: &Poin
 
 /// Returns the name of a spelled-out condition, whether valid or not.
 fn name_of(item: &Node) -> Option<&str> {
-    let yaml::Content::Map(map) = &item.value else { return None };
-    map.iter().find_map(|(key, value)| match (&key.value, &value.value) {
-        (yaml::Content::Scalar { text: key, .. }, yaml::Content::Scalar { text, .. }) if key == "name" => {
-            Some(text.as_str())
-        }
+    match &item.get("name")?.value {
+        yaml::Content::Scalar { text, .. } => Some(text),
         _ => None,
-    })
+    }
 }

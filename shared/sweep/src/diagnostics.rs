@@ -1,4 +1,4 @@
-//! Problems of a sweep file or a model file: messages, positions and remedies.
+//! Problems of a sweep file with its tables, or of a model file: messages, positions and remedies.
 //!
 //! The reader of a file collects all problems that are independent of each other, with byte positions. At the end, the
 //! problems are sorted, capped, and given lines and columns. [`Diagnostics`] owns all data that it shows, and outlives
@@ -23,13 +23,12 @@ const MOST_KEPT: usize = 200;
 /// Columns of text that a diagnostic may fill. Longer source lines are cut around the caret.
 const WIDTH: usize = 120;
 
-/// All problems of a sweep file or a model file, in order of position. Never empty.
+/// All problems of a sweep file or a model file, in order of position; those of its tables come last. Never empty.
 ///
 /// `Display` draws each problem with its source line as plain text. For any file, the text has no colour, and no
 /// control character except the line feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
-    source_name: String,
     listed: Vec<Diagnostic>,
     unlisted: usize,
 }
@@ -53,6 +52,8 @@ impl std::error::Error for Diagnostics {}
 pub struct Diagnostic {
     message: String,
     help: String,
+    /// Name of the file.
+    source: String,
     place: Option<LineSpan>,
 }
 
@@ -96,10 +97,10 @@ impl fmt::Display for Diagnostics {
                 Some(place) => group.element(
                     Snippet::source(&place.text)
                         .line_start(place.line)
-                        .path(&self.source_name)
+                        .path(&diagnostic.source)
                         .annotation(AnnotationKind::Primary.span(place.underlined.clone())),
                 ),
-                None => group.element(Origin::path(&self.source_name)),
+                None => group.element(Origin::path(&diagnostic.source)),
             };
             let group = group.element(Level::HELP.message(&diagnostic.help));
             f.write_str(&renderer.render(&[group]))?;
@@ -153,12 +154,14 @@ pub(crate) struct Problems<'t> {
     text: &'t str,
     kept: Vec<Problem>,
     unkept: usize,
+    /// Problems of tables that the text names.
+    of_tables: Vec<Diagnostics>,
 }
 
 impl<'t> Problems<'t> {
     /// Starts without problems.
     pub(crate) fn of(language: impl Into<Language>, text: &'t str) -> Self {
-        Problems { language: language.into(), text, kept: Vec::new(), unkept: 0 }
+        Problems { language: language.into(), text, kept: Vec::new(), unkept: 0, of_tables: Vec::new() }
     }
 
     /// Adds a problem, given as a closure. In a file with very many problems, wording them takes the most time, because
@@ -169,6 +172,11 @@ impl<'t> Problems<'t> {
         } else {
             self.unkept += 1;
         }
+    }
+
+    /// Adds the problems of a table that the text names.
+    pub(crate) fn add_table(&mut self, problems: Diagnostics) {
+        self.of_tables.push(problems);
     }
 
     /// Returns the parameters that the text can set.
@@ -183,7 +191,8 @@ impl<'t> Problems<'t> {
 
     /// Returns the number of problems found.
     pub(crate) fn count(&self) -> usize {
-        self.kept.len() + self.unkept
+        let of_tables = self.of_tables.iter().map(|of| of.listed.len() + of.unlisted);
+        self.kept.len() + self.unkept + of_tables.sum::<usize>()
     }
 
     /// Sorts and caps the problems and finds their lines; returns `None` if there are no problems.
@@ -199,7 +208,9 @@ impl<'t> Problems<'t> {
             }
         }
         self.kept.sort_by_key(|problem| problem.span.map_or(0, |span| span.start));
-        let unlisted = self.kept.len().saturating_sub(MOST_LISTED) + self.unkept;
+        let all = self.count();
+        let source = one_line(source_name);
+        let of_tables = self.of_tables.into_iter().flat_map(|of| of.listed);
         let listed: Vec<Diagnostic> = self
             .kept
             .into_iter()
@@ -207,11 +218,14 @@ impl<'t> Problems<'t> {
             .map(|problem| Diagnostic {
                 message: one_line(&problem.message),
                 help: one_line(&problem.help),
+                source: source.clone(),
                 place: problem.span.map(|span| place(self.text, span)),
             })
+            .chain(of_tables)
+            .take(MOST_LISTED)
             .collect();
-        let source_name = one_line(source_name);
-        (!listed.is_empty()).then_some(Diagnostics { source_name, listed, unlisted })
+        let unlisted = all - listed.len();
+        (!listed.is_empty()).then_some(Diagnostics { listed, unlisted })
     }
 }
 

@@ -10,16 +10,58 @@ use granule_engine::elementary::{ln, pow};
 
 /// A distribution from which values are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Distribution {
-    /// Uniform between these two numbers.
-    Uniform { low: f64, high: f64 },
-    /// Uniform in the logarithm between these two numbers, both above 0.
-    LogUniform { low: f64, high: f64 },
-    /// Normal, by mean and standard deviation.
-    Normal { mean: f64, sd: f64 },
+pub enum Distribution {
+    /// Uniform between two numbers.
+    Uniform {
+        /// The least value.
+        low: f64,
+        /// The greatest value.
+        high: f64,
+    },
+    /// Uniform in the logarithm between two numbers above 0.
+    LogUniform {
+        /// The least value.
+        low: f64,
+        /// The greatest value.
+        high: f64,
+    },
+    /// Normal.
+    Normal {
+        /// The mean.
+        mean: f64,
+        /// The standard deviation.
+        sd: f64,
+    },
 }
 
 impl Distribution {
+    /// Returns the distribution that a sweep file writes as `name: [first, second]`; `None` if there is no such
+    /// distribution.
+    #[must_use]
+    pub fn new(name: &str, [first, second]: [f64; 2]) -> Option<Distribution> {
+        let is_range = first <= second && (second - first).is_finite();
+        match name {
+            "uniform" if is_range => Some(Distribution::Uniform { low: first, high: second }),
+            "loguniform" if is_range && first > 0.0 && (second / first).is_finite() => {
+                Some(Distribution::LogUniform { low: first, high: second })
+            }
+            "normal" if first.is_finite() && second.is_finite() && second > 0.0 => {
+                Some(Distribution::Normal { mean: first, sd: second })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the name and the two numbers of the distribution.
+    #[must_use]
+    pub fn parts(self) -> (&'static str, [f64; 2]) {
+        match self {
+            Distribution::Uniform { low, high } => ("uniform", [low, high]),
+            Distribution::LogUniform { low, high } => ("loguniform", [low, high]),
+            Distribution::Normal { mean, sd } => ("normal", [mean, sd]),
+        }
+    }
+
     /// Returns the value below which the fraction `u` of all values lies; `u` is above 0 and below 1.
     pub(crate) fn quantile(self, u: f64) -> f64 {
         match self {

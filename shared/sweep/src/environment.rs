@@ -18,6 +18,11 @@ pub struct Overrides {
 }
 
 impl Overrides {
+    /// Returns whether a parameter is overridden.
+    pub(crate) fn sets(&self, path: &str) -> bool {
+        self.parameters.iter().any(|(_, of, _)| *of == path)
+    }
+
     /// Applies the values to those from which all conditions start. Parameters of another space are left out.
     pub(crate) fn apply(&self, mut values: Values) -> Values {
         for (_, path, value) in &self.parameters {

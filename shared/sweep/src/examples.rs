@@ -80,6 +80,19 @@ pub(crate) fn path(space: &Space) -> &'static str {
     varied(space).map(|(path, _)| path).or(space.parameters().first().map(|first| first.path)).unwrap_or("…")
 }
 
+/// Returns the header of a column of a table.
+pub(crate) fn column(space: &Space) -> String {
+    space.parameter(path(space)).map_or_else(|| "…".to_owned(), header)
+}
+
+/// Returns the header of a parameter's column in a table.
+pub(crate) fn header(parameter: &Parameter) -> String {
+    match parameter.unit() {
+        "" => parameter.path.to_owned(),
+        unit => format!("{} [{unit}]", parameter.path),
+    }
+}
+
 /// Returns comparisons of a parameter with a value.
 pub(crate) fn comparisons(space: &Space) -> String {
     let equal = match varied(space) {

@@ -2,21 +2,26 @@
 
 use std::collections::HashMap;
 
-use granule_engine::{Engine, Engines, Space, engine_of};
+use granule_engine::{Engine, Engines, Space, Value, engine_of};
 
+use crate::axis::{DrawnAxis, MOST_AXES, saltelli};
 use crate::condition::{Condition, ConditionBase, conditions, settings};
+use crate::design::Design;
 use crate::diagnostics::{Diagnostics, Problem, Problems, line_number, only};
 use crate::environment::Overrides;
 use crate::examples;
-use crate::limits::{MOST_PAIRS, MOST_TRIALS};
+use crate::limits::MOST_PAIRS;
+use crate::names::Template;
 use crate::naming::{UnfitName, check_sweep_name, unfit_sweep};
 use crate::randomness::{Randomness, SHARING, make_independent, randomness};
 use crate::record::{ExplicitRecord, record};
 use crate::seeds::{DEFAULT_SEED, seeds};
 use crate::suggest;
+use crate::table::{TableFiles, Tables};
 use crate::text::{Span, quote};
-use crate::value::{self, ValueEntry, count, entries};
-use crate::vocabulary::{self, FORMAT_OF_MODEL, KEYS, Language, MODEL, is_key};
+use crate::until::{Until, trials};
+use crate::value::{self, ValueEntry, entries};
+use crate::vocabulary::{self, FORMAT_OF_MODEL, KEYS, Language, MODEL, TABLE, is_key};
 use crate::yaml::{self, Node};
 
 /// The only version of the format.
@@ -40,13 +45,66 @@ pub struct Sweep {
     pub randomness: Randomness,
     /// At least one seed, each once, in order of the file.
     pub seeds: Vec<u32>,
-    /// Trials of each condition and seed, at least one.
+    /// Trials of each condition and seed, at least one. If `until` decides the number and has not yet, its limit.
     pub trials: u32,
+    /// The rule that decides the number of trials; `None` if the file gives the number.
+    pub until: Option<Until>,
     /// At least one condition, with unique names and unique prefixes, in order of the file.
     pub conditions: Vec<Condition>,
+    /// The designs among the conditions, in order, without overlap.
+    pub designs: Vec<Design>,
 }
 
-/// Reads a sweep file.
+impl Sweep {
+    /// Returns the rule that is still to decide the number of trials.
+    pub fn undecided(&self) -> Option<&Until> {
+        self.until.as_ref().filter(|until| !until.is_decided)
+    }
+
+    /// Sets the number of trials that the rule has decided.
+    pub fn decide(&mut self, trials: u32) {
+        self.trials = trials;
+        self.until.iter_mut().for_each(|until| until.is_decided = true);
+    }
+
+    /// Returns whether the sweep has all conditions of a design: with its names and its values of the axes. The values of
+    /// all other parameters must be equal, except the parameter that follows from the others.
+    #[must_use]
+    pub fn has_design(&self, design: &Design) -> bool {
+        let space = self.engine.space();
+        let Design { name, first, base_points, axes } = design;
+        let mut unseen = Problems::of(space, "");
+        let nowhere = Span { start: 0, end: 0 };
+        let drawn: Option<Vec<DrawnAxis>> = axes
+            .iter()
+            .map(|&(path, distribution)| Some(DrawnAxis::new(space.parameter(path)?, distribution, nowhere)))
+            .collect();
+        let is_possible = (1..=MOST_AXES).contains(&axes.len()) && base_points.is_power_of_two();
+        let (Some(drawn), Some(found), true) = (drawn, self.conditions.get(design.conditions()), is_possible)
+        else {
+            return false;
+        };
+        let Some(made) = saltelli(&drawn, *base_points, &mut unseen) else { return false };
+        let Some(template) = Template::read(name, nowhere, &made, false, &mut unseen) else { return false };
+        let sharing = space.sharing().filter(|_| self.randomness == Randomness::Independent);
+        let may_differ = |path: &str| {
+            sharing.is_some_and(|sharing| sharing.stream == path)
+                || axes.iter().any(|(axis, _)| *axis == path)
+        };
+        let start = &self.conditions[*first];
+        found.iter().enumerate().all(|(row, condition)| {
+            let values: Vec<&Value> = made.iter().map(|axis| &axis.values[row].0).collect();
+            let mut of_axes = made.iter().zip(&values);
+            let mut of_all = condition.model.values().iter().zip(start.model.values().iter());
+            condition.name == template.name(row, &values, "")
+                && (condition.preset, condition.record) == (None, start.record)
+                && of_axes.all(|(axis, value)| condition.model.values().of(axis.parameter) == *value)
+                && of_all.all(|((of, value), (_, first))| value == first || may_differ(of.path))
+        })
+    }
+}
+
+/// Reads a sweep file that names no tables.
 ///
 /// The file chooses one of the engines, by default the first, and sets parameters of that engine. If the file names a
 /// model file, the caller gets its path from [`model_of`], and passes the program of that model as the only engine.
@@ -65,6 +123,26 @@ pub fn parse(
     default_name: &str,
     overrides: &Overrides,
 ) -> Result<Sweep, Diagnostics> {
+    parse_with_tables(engines, source_name, bytes, default_name, overrides, &Tables::new())
+}
+
+/// Reads a sweep file like [`parse`], with the tables that the file names. The caller gets their paths from
+/// [`tables_of`]; they are relative to the folder of the sweep file.
+///
+/// # Errors
+/// All problems found, except those that another problem hides.
+///
+/// # Panics
+/// If there are no engines.
+pub fn parse_with_tables(
+    engines: Engines,
+    source_name: &str,
+    bytes: &[u8],
+    default_name: &str,
+    overrides: &Overrides,
+    tables: &Tables,
+) -> Result<Sweep, Diagnostics> {
+    let tables = TableFiles { tables, sweep_file: source_name };
     let space = engines[0].space();
     let text = match yaml::decode(space.into(), bytes) {
         Ok(text) => text,
@@ -74,7 +152,7 @@ pub fn parse(
     let chosen = chosen_engine(engines, &root);
     let space = chosen.space();
     let mut problems = Problems::of(space, text);
-    let sweep = sweep(engines, chosen, &root, default_name, overrides, &mut problems);
+    let sweep = sweep(engines, chosen, &root, default_name, (overrides, tables), &mut problems);
     match (problems.finish(source_name), sweep) {
         (Some(diagnostics), _) => Err(diagnostics),
         (None, Some(sweep)) => Ok(sweep),
@@ -98,21 +176,41 @@ pub fn model_of(bytes: &[u8]) -> Option<String> {
     // The parameters of a sweep file affect messages only.
     let text = yaml::decode(Language::Model, bytes).ok()?;
     let root = yaml::load(Language::Model, text).ok()?;
-    let yaml::Content::Map(map) = &root.value else { return None };
-    let is_model = |key: &Node| matches!(&key.value, yaml::Content::Scalar { text, .. } if text == MODEL);
-    let (_, value) = map.iter().find(|(key, _)| is_model(key))?;
-    match &value.value {
+    match &root.get(MODEL)?.value {
         yaml::Content::Scalar { text, .. } if !text.is_empty() => Some(text.clone()),
         _ => None,
     }
 }
 
+/// Returns the paths of the tables that a sweep file names with the key `table`, as the file writes them, each once. Returns
+/// none if the file cannot be read. [`parse_with_tables`] reports this problem.
+///
+/// ```
+/// let text = b"conditions: [Control, { table: points.csv, base: ACh }]";
+/// assert_eq!(granule_sweep::tables_of(text), ["points.csv"]);
+/// ```
+pub fn tables_of(bytes: &[u8]) -> Vec<String> {
+    let text = yaml::decode(Language::Model, bytes).ok();
+    let Some(root) = text.and_then(|text| yaml::load(Language::Model, text).ok()) else { return Vec::new() };
+    let items = match root.get("conditions") {
+        Some(Node { value: yaml::Content::List(items), .. }) => items.as_slice(),
+        Some(table) => std::slice::from_ref(table),
+        None => &[],
+    };
+    let mut paths = Vec::new();
+    for item in items {
+        if let Some(Node { value: yaml::Content::Scalar { text, .. }, .. }) = item.get(TABLE)
+            && !paths.contains(text)
+        {
+            paths.push(text.clone());
+        }
+    }
+    paths
+}
+
 /// Returns the engine that a file chooses. If the choice is missing or wrong, returns the first engine.
 fn chosen_engine(engines: Engines, root: &Node) -> &'static dyn Engine {
-    let yaml::Content::Map(map) = &root.value else { return engines[0] };
-    let is_engine =
-        |node: &Node| matches!(&node.value, yaml::Content::Scalar { text, .. } if text == "engine");
-    let chosen = map.iter().find(|(key, _)| is_engine(key)).and_then(|(_, value)| match &value.value {
+    let chosen = root.get("engine").and_then(|value| match &value.value {
         yaml::Content::Scalar { text, .. } => engine_of(engines, text),
         _ => None,
     });
@@ -125,7 +223,7 @@ fn sweep(
     chosen: &'static dyn Engine,
     root: &Node,
     default_name: &str,
-    overrides: &Overrides,
+    (overrides, tables): (&Overrides, TableFiles<'_>),
     problems: &mut Problems,
 ) -> Option<Sweep> {
     let space = chosen.space();
@@ -197,6 +295,7 @@ fn sweep(
         places: Vec::new(),
         record: ExplicitRecord::none(chosen.kinds()),
         overrides,
+        tables,
     };
     let sharing = space.sharing();
     let group = sharing.and_then(|sharing| Some((sharing, *found.get(sharing.group)?)));
@@ -225,10 +324,11 @@ fn sweep(
         seeds = vec![seed];
     }
     let trials = match found.get("trials") {
-        Some(node) => count("trials", 1, MOST_TRIALS, node, problems),
-        None => Some(DEFAULT_TRIALS),
+        Some(node) => trials(node, problems),
+        None => Some((DEFAULT_TRIALS, None)),
     };
-    let mut conditions = match found.get("conditions") {
+    let trials = overrides.trials.map(|trials| (trials, None)).or(trials);
+    let (mut conditions, designs) = match found.get("conditions") {
         Some(node) => conditions(node, &common, problems),
         None => {
             // An unknown key may be this one, mistyped.
@@ -238,7 +338,7 @@ fn sweep(
                         .help(examples::smallest_sweep(space))
                 });
             }
-            Vec::new()
+            (Vec::new(), Vec::new())
         }
     };
     let pairs = conditions.len().saturating_mul(seeds.len());
@@ -260,15 +360,8 @@ fn sweep(
         yaml::Content::Scalar { text, .. } => Some(text.clone()),
         _ => None,
     });
-    Some(Sweep {
-        name: name?,
-        model,
-        engine,
-        randomness,
-        seeds,
-        trials: overrides.trials.or(trials)?,
-        conditions,
-    })
+    let (trials, until) = trials?;
+    Some(Sweep { name: name?, model, engine, randomness, seeds, trials, until, conditions, designs })
 }
 
 /// Checks the path of the model file. Returns whether its model is that of the engine.
@@ -296,7 +389,7 @@ fn check_model(entry: &ValueEntry<'_>, is_program: bool, problems: &mut Problems
 fn unknown_key(space: &Space, key: &str, span: Span) -> Problem {
     let help = match space.parameter(key).and_then(|parameter| parameter.path.split_once('.')) {
         Some((group, end)) => format!("write `{group}: {{ {end}: … }}`, or `set: {{ {key}: … }}`"),
-        None if matches!(key, "grid" | "zip" | "latin_hypercube" | "base") => {
+        None if matches!(key, "grid" | "zip" | "latin_hypercube" | "sobol" | TABLE | "base") => {
             format!("it goes into a condition: `{{ name: …, {key}: … }}`")
         }
         None => {

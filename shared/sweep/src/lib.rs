@@ -6,8 +6,10 @@
 //!
 //! ```text
 //! bytes → yaml (tree with positions, limits) → file, seeds, condition → Sweep
-//!                                              grid, axis, draws, names: its points
+//!                                              grid, axis, draws, table, names: its points
+//!                                              design: the designs among them
 //!                                              value, units: values of parameters
+//!                                              until: a number of trials that depends on results
 //!                                              vocabulary: the keys
 //!                                              record, randomness: output files, shared random numbers
 //!                                              naming, limits: rules that also apply to manifests
@@ -43,6 +45,7 @@
 mod arithmetic;
 mod axis;
 mod condition;
+mod design;
 pub mod diagnostics;
 mod draws;
 pub mod environment;
@@ -62,8 +65,10 @@ mod schema;
 mod seeds;
 mod slips;
 mod suggest;
+mod table;
 mod text;
 mod units;
+mod until;
 mod value;
 mod vocabulary;
 mod write;
@@ -71,9 +76,11 @@ mod yaml;
 
 pub use arithmetic::Arithmetic;
 pub use condition::Condition;
+pub use design::Design;
 pub use diagnostics::{Diagnostic, Diagnostics};
+pub use draws::Distribution;
 pub use environment::{EnvironmentError, Overrides, from_variables};
-pub use file::{Sweep, model_of, parse};
+pub use file::{Sweep, model_of, parse, parse_with_tables, tables_of};
 pub use filter::Filter;
 pub use limits::{MOST_TRIALS_OF_SWEEP, SizeProblem, check_size};
 pub use model_file::{ModelFile, ReturnDeclared, Sizes, model_schema, parse_model};
@@ -85,5 +92,7 @@ pub use record::{ExplicitRecord, Record};
 pub use schema::schema;
 pub use seeds::parse_seeds;
 pub use suggest::nearest;
+pub use table::Tables;
 pub use units::unit_of;
+pub use until::Until;
 pub use write::to_yaml;

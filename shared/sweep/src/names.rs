@@ -5,6 +5,7 @@ use granule_engine::space::{CellFactor, Value};
 use crate::axis::GridAxis;
 use crate::diagnostics::{Problem, Problems};
 use crate::suggest;
+use crate::table::NAME;
 use crate::text::{Span, quote};
 
 /// The placeholder for a point's number.
@@ -21,14 +22,18 @@ enum NamePart<'a> {
     Value(usize),
     /// The number of the point, from 0.
     Index,
+    /// The name of the point's row in a table.
+    Row,
 }
 
 impl<'a> Template<'a> {
-    /// Reads a name. A name without placeholders gets the value of every axis appended.
+    /// Reads a name. A name without placeholders gets the value of every axis appended. `has_names` states whether the
+    /// points are rows with names.
     pub(crate) fn read(
         name: &'a str,
         span: Span,
         axes: &[GridAxis],
+        has_names: bool,
         problems: &mut Problems,
     ) -> Option<Template<'a>> {
         let before = problems.count();
@@ -47,6 +52,8 @@ impl<'a> Template<'a> {
             rest = &rest[open + len + 1..];
             if inner == INDEX {
                 parts.push(NamePart::Index);
+            } else if inner == NAME && has_names {
+                parts.push(NamePart::Row);
             } else if let Some(at) = axes.iter().position(|axis| axis.parameter.path == inner) {
                 parts.push(NamePart::Value(at));
             } else {
@@ -62,12 +69,13 @@ impl<'a> Template<'a> {
         (problems.count() == before).then_some(Template { parts })
     }
 
-    /// Returns the name of a point, from its number and the values of the axes there.
-    pub(crate) fn name(&self, point: usize, values: &[&Value]) -> String {
+    /// Returns the name of a point, from its number, the values of the axes there, and the name of its row.
+    pub(crate) fn name(&self, point: usize, values: &[&Value], row: &str) -> String {
         let part = |part: &NamePart<'_>| match *part {
             NamePart::Text(text) => text.to_owned(),
             NamePart::Value(at) => in_name(values[at]),
             NamePart::Index => point.to_string(),
+            NamePart::Row => row.to_owned(),
         };
         self.parts.iter().map(part).collect()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use granule_engine::{Engine, Fingerprint, Model, StreamKey, TrialKey};
+use granule_engine::{CohortKey, Engine, Fingerprint, Model, StreamKey, TrialKey};
 
 use crate::condition::Condition;
 use crate::file::Sweep;
@@ -62,16 +62,16 @@ impl Plan {
         let mut places = Vec::with_capacity(sweep.conditions.len());
         let model = |variant: &Variant| &sweep.conditions[variant.conditions[0]].model;
         let mut known: HashMap<Fingerprint, (usize, usize)> = HashMap::new();
+        // The last group of each cohort key. The others are full.
+        let mut open: HashMap<CohortKey, usize> = HashMap::new();
         for (i, (condition, &fingerprint)) in sweep.conditions.iter().zip(&fingerprints).enumerate() {
             let place = *known.entry(fingerprint).or_insert_with(|| {
-                let shares = |group: &Vec<Variant>| {
-                    group.len() < MOST_VARIANTS
-                        && model(&group[0]).facts().cohort == condition.model.facts().cohort
-                };
-                let group = groups.iter().position(shares).unwrap_or_else(|| {
+                let last = open.entry(condition.model.facts().cohort).or_insert(usize::MAX);
+                if groups.get(*last).is_none_or(|group| group.len() == MOST_VARIANTS) {
+                    *last = groups.len();
                     groups.push(Vec::new());
-                    groups.len() - 1
-                });
+                }
+                let group = *last;
                 groups[group].push(Variant { fingerprint, conditions: vec![i] });
                 (group, groups[group].len() - 1)
             });

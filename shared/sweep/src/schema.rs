@@ -7,7 +7,7 @@ use granule_engine::space::{Kind, Parameter, Range, Sharing, Space, Unit, Value 
 use granule_engine::{Engine, Engines};
 use serde_json::{Map, Value, json};
 
-use crate::axis::{DISTRIBUTIONS, unit};
+use crate::axis::{DISTRIBUTIONS, MOST_AXES, unit};
 use crate::examples::{self, with_unit};
 use crate::limits::{MOST_CONDITIONS, MOST_SEEDS, MOST_TRIALS};
 use crate::randomness::{Randomness, SHARING};
@@ -15,14 +15,18 @@ use crate::record;
 use crate::seeds::DEFAULT_SEED;
 use crate::suggest;
 use crate::units;
+use crate::until::{AT_LEAST, FEWEST};
 use crate::value;
-use crate::vocabulary::{FORMAT, MODEL};
+use crate::vocabulary::{FORMAT, KEYS_OF_UNTIL, MODEL, TABLE};
 
 pub(crate) const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 const TITLE: &str = "granule sweep file";
 
 /// Name of the definition of sweeps of models of the user's own. No parameter has such a path, and no engine such a name.
 const OWN: &str = "own_model";
+
+/// Description of `sobol`.
+const SALTELLI: &str = "points for variance-based sensitivity: `count` × (axes + 2) points of Saltelli's scheme on the Sobol' sequence";
 
 /// Start of a reference to a definition.
 const DEFINITIONS: &str = "#/$defs/";
@@ -88,6 +92,11 @@ fn of_own_models() -> Value {
         "type": "object",
         "required": ["count", "seed", "axes"],
     });
+    let sobol = json!({
+        "description": SALTELLI,
+        "type": "object",
+        "required": ["count", "axes"],
+    });
     let condition = json!({
         "name": described(word(), "names the condition and its files"),
         "base": described(word(), "the earlier condition that this condition starts from"),
@@ -95,6 +104,8 @@ fn of_own_models() -> Value {
         "grid": axes("axes of which all combinations are taken, the first varying slowest"),
         "zip": axes("axes of equal length that advance together"),
         "latin_hypercube": hypercube,
+        "sobol": sobol,
+        TABLE: table(),
         "record": record,
     });
     let properties = json!({
@@ -107,13 +118,7 @@ fn of_own_models() -> Value {
         "trials": trials(),
         "record": record,
         "set": settings("parameters of all conditions"),
-        "conditions": {
-            "description": "the conditions",
-            "type": "array",
-            "minItems": 1,
-            "maxItems": MOST_CONDITIONS,
-            "items": object(into_map(condition), &["name"], None),
-        },
+        "conditions": conditions("the conditions", named(object(into_map(condition), &[], None))),
     });
     let mut schema = object(into_map(properties), &["conditions", MODEL], None);
     schema["description"] = json!(
@@ -123,6 +128,28 @@ fn of_own_models() -> Value {
     // The groups of parameters.
     schema["additionalProperties"] = json!({ "type": "object", "additionalProperties": value });
     schema
+}
+
+/// Returns the schema of a list of conditions. A table alone needs no list.
+fn conditions(what: &str, condition: Value) -> Value {
+    let list = json!({ "type": "array", "minItems": 1, "maxItems": MOST_CONDITIONS, "items": condition });
+    let table = json!({ "allOf": [condition, { "type": "object", "required": [TABLE] }] });
+    json!({ "description": what, "anyOf": [list, table] })
+}
+
+/// Adds that a condition needs a name. The rows of a table have names.
+fn named(mut condition: Value) -> Value {
+    condition["anyOf"] = json!([{ "required": ["name"] }, { "required": [TABLE] }]);
+    condition
+}
+
+/// Returns the schema of the path of a table.
+fn table() -> Value {
+    json!({
+        "description": "the path of a CSV file with a row for each condition, from the folder of this file",
+        "type": "string",
+        "minLength": 1,
+    })
 }
 
 /// Returns the schema of the path of a model file.
@@ -185,6 +212,7 @@ fn of_model(engines: &[&dyn Engine]) -> Value {
     definitions
         .insert("axes".to_owned(), described(all_axes(space), "parameters, and the values each takes"));
     definitions.insert("hypercube".to_owned(), hypercube(space));
+    definitions.insert("sobol".to_owned(), sobol(space));
     definitions.insert("record".to_owned(), record_of(engine.kinds()));
     definitions.insert("condition".to_owned(), condition(space));
     let mut properties = head(engines);
@@ -225,13 +253,7 @@ fn head(engines: &[&dyn Engine]) -> Map<String, Value> {
             &format!("which files are written, for all conditions; by default {}", by_default(engine.kinds())),
         ),
         "set": described(reference("settings"), "parameters of all conditions; presets override them"),
-        "conditions": {
-            "description": "presets by name, and conditions of your own",
-            "type": "array",
-            "minItems": 1,
-            "maxItems": MOST_CONDITIONS,
-            "items": reference("condition"),
-        },
+        "conditions": conditions("presets by name, and conditions of your own", reference("condition")),
     });
     let mut properties = into_map(properties);
     properties.insert(FORMAT.to_owned(), version());
@@ -271,12 +293,25 @@ fn seeds(of_seed: &str) -> Value {
 }
 
 fn trials() -> Value {
+    let number = |least: u32, what: &str| json!({ "description": what, "type": "integer", "minimum": least, "maximum": MOST_TRIALS });
+    let half_width = json!({
+        "description": "half the width of the 95 % interval of the mean that is precise enough, in the unit of the measure",
+        "anyOf": [{ "type": "number", "exclusiveMinimum": 0 }, { "type": "string" }],
+    });
+    let measure = described(word(), "a measure that each trial has: a column of `granule export --trials`");
+    let until = into_map(json!({ "measure": measure, "half_width": half_width }));
+    let rule = json!({
+        "until": described(object(until, &KEYS_OF_UNTIL, None), "the measure, and its precision in every condition"),
+        "at_least": number(FEWEST, &format!("trials after which precision is judged first; by default {AT_LEAST}")),
+        "at_most": number(FEWEST, "trials at which the sweep ends, precise or not"),
+    });
     json!({
-        "description": "trials of each condition and seed",
-        "type": "integer",
-        "minimum": 1,
-        "maximum": MOST_TRIALS,
+        "description": "trials of each condition and seed: a number, or a precision until which trials are computed",
         "default": 100,
+        "anyOf": [
+            { "type": "integer", "minimum": 1, "maximum": MOST_TRIALS },
+            object(into_map(rule), &["until", "at_most"], None),
+        ],
     })
 }
 
@@ -358,9 +393,11 @@ fn condition(space: &Space) -> Value {
         "grid": described(reference("axes"), "axes of which all combinations are taken, the first varying slowest"),
         "zip": described(reference("axes"), "axes of equal length that advance together"),
         "latin_hypercube": reference("hypercube"),
+        "sobol": reference("sobol"),
+        TABLE: table(),
         "record": described(reference("record"), "which files are written for this condition; overrides `record` at the top, key by key"),
     });
-    let own = object(into_map(properties), &["name"], None);
+    let own = named(object(into_map(properties), &[], None));
     match presets.is_empty() {
         true => own,
         false => json!({ "anyOf": [{ "description": space.words().preset, "enum": presets }, own] }),
@@ -378,17 +415,27 @@ fn all_axes(space: &Space) -> Value {
     object(properties, &[], Some((1, space.parameters().len())))
 }
 
+/// Returns the schema of parameters with distributions.
+fn drawn_axes(space: &Space, most: usize) -> Value {
+    let drawn = space.parameters().iter().filter(|parameter| unit(parameter).is_some());
+    let axes = drawn.map(|parameter| (parameter.path.to_owned(), reference(&drawn_name(parameter))));
+    object(axes.collect(), &[], Some((1, most.min(space.parameters().len()))))
+}
+
+fn sobol(space: &Space) -> Value {
+    let count = json!({
+        "description": "base points, a power of two",
+        "enum": (0..).map(|power| 1 << power).take_while(|count| *count <= MOST_CONDITIONS).collect::<Vec<_>>(),
+    });
+    let properties = json!({ "count": count, "axes": drawn_axes(space, MOST_AXES) });
+    described(object(into_map(properties), &["count", "axes"], None), SALTELLI)
+}
+
 fn hypercube(space: &Space) -> Value {
-    let axes: Map<String, Value> = space
-        .parameters()
-        .iter()
-        .filter(|parameter| unit(parameter).is_some())
-        .map(|parameter| (parameter.path.to_owned(), reference(&drawn_name(parameter))))
-        .collect();
     let properties = json!({
         "count": { "description": "points", "type": "integer", "minimum": 1, "maximum": MOST_CONDITIONS },
         "seed": { "description": "seed of the draws", "type": "integer", "minimum": 0, "maximum": u32::MAX },
-        "axes": object(axes, &[], Some((1, space.parameters().len()))),
+        "axes": drawn_axes(space, usize::MAX),
     });
     described(
         object(into_map(properties), &["count", "seed", "axes"], None),

@@ -21,6 +21,9 @@ pub(crate) fn at(language: Language, text: &str, span: Span) -> Option<Slip> {
     if line.starts_with(['[', '{']) {
         return None;
     }
+    if matches!(language, Language::Table(_)) {
+        return lookalike(line, span.start);
+    }
     lookalike(line, span.start)
         .or_else(|| missing_space(language, line, span.start, text))
         .or_else(|| decimal_comma(text, span))

@@ -9,6 +9,8 @@ use granule_engine::Space;
 pub(crate) enum Language {
     /// A sweep file that sets parameters of this space.
     Sweep(&'static Space),
+    /// A table of conditions that set parameters of this space.
+    Table(&'static Space),
     /// A model file.
     Model,
 }
@@ -24,7 +26,7 @@ impl Language {
     pub(crate) fn space(self) -> &'static Space {
         static NONE: LazyLock<Space> = LazyLock::new(|| Space::new(Vec::new()));
         match self {
-            Language::Sweep(space) => space,
+            Language::Sweep(space) | Language::Table(space) => space,
             Language::Model => &NONE,
         }
     }
@@ -33,8 +35,13 @@ impl Language {
     pub(crate) fn is_any_key(self, word: &str) -> bool {
         match self {
             Language::Sweep(space) => {
-                is_key(space, word) || KEYS_OF_CONDITION.contains(&word) || space.parameter(word).is_some()
+                is_key(space, word)
+                    || KEYS_OF_CONDITION.contains(&word)
+                    || KEYS_OF_TRIALS.contains(&word)
+                    || KEYS_OF_UNTIL.contains(&word)
+                    || space.parameter(word).is_some()
             }
+            Language::Table(_) => false,
             Language::Model => {
                 let lists: [&[&str]; 4] =
                     [&KEYS_OF_MODEL, &KEYS_OF_PARAMETER, &KEYS_OF_RETURN, &KEYS_OF_LIMITS];
@@ -73,6 +80,10 @@ pub(crate) const KEYS_OF_RETURN: [&str; 3] = ["unit", "shape", "about"];
 /// The keys of `limits` in a model file.
 pub(crate) const KEYS_OF_LIMITS: [&str; 2] = ["time", "memory"];
 
+/// The keys of a rule for the number of trials, and of its `until`.
+pub(crate) const KEYS_OF_TRIALS: [&str; 3] = ["until", "at_least", "at_most"];
+pub(crate) const KEYS_OF_UNTIL: [&str; 2] = ["measure", "half_width"];
+
 /// The key of the format's version. A group of parameters may have the same name.
 pub(crate) const FORMAT: &str = "granule";
 
@@ -84,8 +95,11 @@ pub(crate) const KEYS: [&str; 9] =
     [FORMAT, "name", "engine", MODEL, "seeds", "trials", "record", "set", "conditions"];
 
 /// The keys of a condition.
-pub(crate) const KEYS_OF_CONDITION: [&str; 7] =
-    ["name", "base", "set", "grid", "zip", "latin_hypercube", "record"];
+pub(crate) const KEYS_OF_CONDITION: [&str; 9] =
+    ["name", "base", "set", "grid", "zip", "latin_hypercube", "sobol", TABLE, "record"];
+
+/// The key of the path of a table.
+pub(crate) const TABLE: &str = "table";
 
 /// Returns whether a file can have this key at the top.
 pub(crate) fn is_key(space: &Space, key: &str) -> bool {

@@ -6,17 +6,20 @@ use granule_engine::output::FileKind;
 use granule_engine::space::{CellFactor, Parameter, Space, Value, Values};
 
 use crate::condition::Condition;
+use crate::design::Design;
+use crate::draws::Distribution;
 use crate::examples::with_unit;
 use crate::file::Sweep;
 use crate::randomness::Randomness;
 use crate::record::{ExplicitRecord, Record};
+use crate::until::Until;
 
 /// Writes a sweep as a sweep file that is read as the same sweep.
 ///
-/// Ranges, grids and random axes of the original file become lists of values. The engine is named by `engine`, and a
+/// Ranges, grids, tables and random axes of the original file become lists of values; designs are kept. The engine is named by `engine`, and a
 /// program of the user's by `model`, with the path of [`Sweep::model`]. If the path is unknown, neither is written.
 pub fn to_yaml(sweep: &Sweep) -> String {
-    let Sweep { name, model, engine, randomness, seeds, trials, conditions } = sweep;
+    let Sweep { name, model, engine, randomness, seeds, trials, until, conditions, designs } = sweep;
     let space = engine.space();
     let common = common(space, conditions);
     let mut text = format!("granule: 1\nname: {}\n", quoted(name));
@@ -31,11 +34,21 @@ pub fn to_yaml(sweep: &Sweep) -> String {
         writeln!(text, "{}: {}", sharing.group, randomness.name()).expect("a string takes anything");
     }
     let follows = independent.map(|sharing| sharing.stream);
+    let trials = match until {
+        None => trials.to_string(),
+        Some(Until { measure, half_width, at_least, at_most, .. }) => {
+            let until = format!(
+                "{{ measure: {}, half_width: {half_width} }}",
+                serde_json::Value::from(measure.as_str())
+            );
+            format!("{{ until: {until}, at_least: {at_least}, at_most: {at_most} }}")
+        }
+    };
     writeln!(text, "seeds: {seeds:?}\ntrials: {trials}").expect("a string takes anything");
-    let settings = settings(&common, &space.defaults(), follows);
-    if !settings.is_empty() {
+    let of_all = settings(&common, &space.defaults(), |path| Some(path) == follows);
+    if !of_all.is_empty() {
         text.push_str("set:\n");
-        settings.iter().for_each(|setting| text.push_str(&format!("  {setting}\n")));
+        of_all.iter().for_each(|setting| text.push_str(&format!("  {setting}\n")));
     }
     let top = common_record(engine.kinds(), conditions);
     let keys = entries_of(top, |_| None);
@@ -43,13 +56,17 @@ pub fn to_yaml(sweep: &Sweep) -> String {
         writeln!(text, "record: {{ {keys} }}").expect("a string takes anything");
     }
     text.push_str("conditions:\n");
-    for Condition { name, model, preset, record, .. } in conditions {
+    let mut at = 0;
+    while let Some(Condition { name, model, preset, record, .. }) = conditions.get(at) {
+        let design = designs.iter().find(|design| design.first == at);
+        at = design.map_or(at + 1, |design| design.conditions().end);
         if preset.is_some() {
             text.push_str(&format!("  - {name}\n"));
             continue;
         }
-        let mut parts = vec![format!("name: {}", quoted(name))];
-        let own = self::settings(model.values(), &common, follows);
+        let mut parts = vec![format!("name: {}", quoted(design.map_or(name, |design| &design.name)))];
+        let is_axis = |path: &str| design.is_some_and(|design| design.axes.iter().any(|(of, _)| *of == path));
+        let own = settings(model.values(), &common, |path| Some(path) == follows || is_axis(path));
         if !own.is_empty() {
             parts.push(format!("set: {{ {} }}", own.join(", ")));
         }
@@ -58,6 +75,7 @@ pub fn to_yaml(sweep: &Sweep) -> String {
         if !keys.is_empty() {
             parts.push(format!("record: {{ {keys} }}"));
         }
+        parts.extend(design.map(|design| sobol(space, design)));
         text.push_str(&format!("  - {{ {} }}\n", parts.join(", ")));
     }
     text
@@ -110,11 +128,22 @@ fn common(space: &'static Space, conditions: &[Condition]) -> Values {
     common
 }
 
-/// Returns `path: value` of all parameters that differ from `base`, except the parameter that follows from the others.
-fn settings(values: &Values, base: &Values, follows: Option<&str>) -> Vec<String> {
-    let differs = |(parameter, value): &(&Parameter, &Value)| {
-        Some(parameter.path) != follows && *value != base.of(parameter)
+/// Formats a design as in a sweep file.
+fn sobol(space: &Space, Design { base_points, axes, .. }: &Design) -> String {
+    let axis = |&(path, distribution): &(&str, Distribution)| {
+        let unit = space.parameter(path).map_or("", Parameter::unit);
+        let (name, numbers) = distribution.parts();
+        let [first, second] = numbers.map(|x| with_unit(x, unit));
+        format!("{path}: {{ {name}: [{first}, {second}] }}")
     };
+    let axes: Vec<String> = axes.iter().map(axis).collect();
+    format!("sobol: {{ count: {base_points}, axes: {{ {} }} }}", axes.join(", "))
+}
+
+/// Returns `path: value` of all parameters that differ from `base`, except the paths to skip.
+fn settings(values: &Values, base: &Values, skips: impl Fn(&str) -> bool) -> Vec<String> {
+    let differs =
+        |(parameter, value): &(&Parameter, &Value)| !skips(parameter.path) && *value != base.of(parameter);
     let setting =
         |(parameter, value): (&Parameter, &Value)| format!("{}: {}", parameter.path, text(parameter, value));
     values.iter().filter(differs).map(setting).collect()
@@ -178,6 +207,18 @@ mod tests {
         comes_back(
             "noise: { tau: 21.5 ms }\ntrials: 7\nconditions:\n  - name: 'x-{index}'\n    base: ACh\n    \
              latin_hypercube:\n      count: 5\n      seed: 3\n      axes: { golgi.leak_reversal: { uniform: [-55 mV, -50 mV] } }",
+        );
+        let designed = comes_back(
+            "noise: independent\nconditions:\n  - GABAzine\n  - { name: 's{index}', base: ACh, set: { golgi.reset: -56.5 mV }, \
+             record: { weights: false }, sobol: { count: 4, axes: { golgi.leak_reversal: { uniform: [-55 mV, -50 mV] }, \
+             network.golgi_cells: { uniform: [3, 9] }, granule.tonic_factor: { normal: [1, 0.01] } } } }\n  - { name: last }",
+        );
+        assert!(designed.lines().count() < 30, "{designed}");
+        let until =
+            "trials: { until: { measure: rate, half_width: 1e-3 }, at_most: 50 }\nconditions: [Control]";
+        assert!(
+            comes_back(until)
+                .contains("\ntrials: { until: { measure: \"rate\", half_width: 0.001 }, at_least: 20, ")
         );
         comes_back(
             "conditions: [{ name: true, set: { time.step: 0.05 ms, noise.first: granule } }, { name: 1e3 }]",

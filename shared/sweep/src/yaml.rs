@@ -19,6 +19,9 @@ use crate::vocabulary::Language;
 /// Largest size of a file, in bytes.
 pub(crate) const MOST_BYTES: usize = 1 << 20;
 
+/// Largest size of a table, in bytes.
+pub(crate) const MOST_BYTES_OF_TABLE: usize = 64 << 20;
+
 /// Deepest nesting; a sweep needs six levels. The limit is small because reading a tree uses the stack.
 const MOST_DEPTH: usize = 16;
 
@@ -46,6 +49,19 @@ pub(crate) enum Content {
 }
 
 impl Node {
+    /// Returns whether the node is this word.
+    pub(crate) fn is(&self, word: &str) -> bool {
+        matches!(&self.value, Content::Scalar { text, .. } if text == word)
+    }
+
+    /// Returns the first value of this key, if the node is a mapping.
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Content::Map(map) => map.iter().find(|(of, _)| of.is(key)).map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
     /// Returns a description of the node, for a message.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
@@ -71,11 +87,15 @@ impl Node {
 /// # Errors
 /// The problem, and the text in which to show it.
 pub(crate) fn decode(language: Language, bytes: &[u8]) -> Result<&str, (Problem, String)> {
-    if bytes.len() > MOST_BYTES {
-        let problem = Problem::of_file("the file is larger than 1 MiB").help(match language {
-            Language::Sweep(_) => "a sweep file lists seeds and conditions; is this the right file?",
-            Language::Model => "a model file lists parameters and results; is this the right file?",
-        });
+    let (most, help) = match language {
+        Language::Sweep(_) => {
+            (MOST_BYTES, "a sweep file lists seeds and conditions; is this the right file?")
+        }
+        Language::Table(_) => (MOST_BYTES_OF_TABLE, "split the table and the sweep"),
+        Language::Model => (MOST_BYTES, "a model file lists parameters and results; is this the right file?"),
+    };
+    if bytes.len() > most {
+        let problem = Problem::of_file(format!("the file is larger than {} MiB", most >> 20)).help(help);
         return Err((problem, String::new()));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {

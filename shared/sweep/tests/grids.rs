@@ -359,3 +359,145 @@ fn conditions_are_equal_whether_their_record_is_said_or_not() {
     assert_eq!(unsaid.conditions[0].explicit, ExplicitRecord::none(ENGINES[0].kinds()));
     assert_ne!(said, read("conditions: [{ name: a, record: all }]"));
 }
+
+/// `SALib.sample.sobol.sample(problem, 4, calc_second_order=False, scramble=False)` of SALib 1.6, for the bounds
+/// [0, 1], [0.05, 0.5] and [-55, -50].
+const SALIB: [[f64; 3]; 20] = [
+    [0.0, 0.05, -55.0],
+    [0.0, 0.05, -55.0],
+    [0.0, 0.05, -55.0],
+    [0.0, 0.05, -55.0],
+    [0.0, 0.05, -55.0],
+    [0.5, 0.275, -52.5],
+    [0.5, 0.275, -52.5],
+    [0.5, 0.275, -52.5],
+    [0.5, 0.275, -52.5],
+    [0.5, 0.275, -52.5],
+    [0.75, 0.1625, -53.75],
+    [0.25, 0.1625, -53.75],
+    [0.75, 0.3875, -53.75],
+    [0.75, 0.1625, -51.25],
+    [0.25, 0.3875, -51.25],
+    [0.25, 0.3875, -51.25],
+    [0.75, 0.3875, -51.25],
+    [0.25, 0.1625, -51.25],
+    [0.25, 0.3875, -53.75],
+    [0.75, 0.1625, -53.75],
+];
+
+const THREE_AXES: &str = "granule.tonic_factor: { uniform: [0, 1] }, golgi_to_granule.weight: { uniform: [0.05 nS, 0.5 nS] }, \
+                          golgi.leak_reversal: { uniform: [-55 mV, -50 mV] }";
+
+#[test]
+fn sobol_has_the_points_of_salib_in_their_order() {
+    let sweep = read(&format!(
+        "conditions:\n- GABAzine\n- {{ name: 's{{index}}', base: ACh, sobol: {{ count: 4, axes: {{ {THREE_AXES} }} }} }}\n- ACh"
+    ));
+    let found: Vec<[f64; 3]> = sweep.conditions[1..21]
+        .iter()
+        .map(|condition| {
+            ["granule.tonic_factor", "golgi_to_granule.weight", "golgi.leak_reversal"].map(|path| {
+                match condition.model.values().get(path) {
+                    Some(Value::Number(x) | Value::Factor(CellFactor::Constant(x))) => *x,
+                    other => panic!("{other:?}"),
+                }
+            })
+        })
+        .collect();
+    assert_eq!(found, SALIB);
+    assert_eq!(sweep.conditions[20].name, "s19");
+    let [design] = sweep.designs.as_slice() else { panic!("{:?}", sweep.designs) };
+    assert_eq!((design.first, design.base_points, design.conditions()), (1, 4, 1..21));
+    let paths: Vec<&str> = design.axes.iter().map(|(path, _)| *path).collect();
+    assert_eq!(paths, ["granule.tonic_factor", "golgi_to_granule.weight", "golgi.leak_reversal"]);
+    assert!(sweep.has_design(design));
+}
+
+#[test]
+fn normal_axes_of_sobol_are_symmetric() {
+    let sweep = read(
+        "conditions: [{ name: 's{index}', sobol: { count: 8, axes: { golgi.leak_reversal: { normal: [-51 mV, 1 mV] } } } }]",
+    );
+    let mut of_a: Vec<f64> =
+        sweep.conditions.iter().step_by(3).map(|of| number(of, "golgi.leak_reversal")).collect();
+    of_a.sort_by(f64::total_cmp);
+    let centre = |(low, high): (&f64, &f64)| (low + high) / 2.0;
+    assert!(of_a.iter().zip(of_a.iter().rev()).map(centre).all(|x| (x + 51.0).abs() < 1e-9), "{of_a:?}");
+    assert!(of_a[0] > -53.0 && of_a.windows(2).all(|pair| pair[0] < pair[1]));
+}
+
+fn number(condition: &Condition, path: &str) -> f64 {
+    match condition.model.values().get(path) {
+        Some(Value::Number(x)) => *x,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_design_whose_axis_the_environment_overrides_is_none() {
+    let (overrides, _) = granule_sweep::from_variables(granule_granular::space(), |name| {
+        (name == "CHAT_NUM_GOC").then(|| "5".into())
+    })
+    .unwrap();
+    let designs = |axis: &str| {
+        let text = format!(
+            "conditions: [{{ name: 's{{index}}', sobol: {{ count: 2, axes: {{ {axis}: {{ uniform: [1, 3] }} }} }} }}]"
+        );
+        parse(ENGINES, "x.yaml", text.as_bytes(), "x", &overrides).unwrap().designs.len()
+    };
+    assert_eq!((designs("network.golgi_cells"), designs("network.granule_cells")), (0, 1));
+}
+
+fn read_table(sweep: &str, table: &str) -> Sweep {
+    let tables = granule_sweep::Tables::from([("points.csv".to_owned(), Ok(table.as_bytes().to_vec()))]);
+    granule_sweep::parse_with_tables(ENGINES, "x.yaml", sweep.as_bytes(), "x", &Overrides::default(), &tables)
+        .unwrap_or_else(|errors| panic!("{table}\n{errors}"))
+}
+
+#[test]
+fn a_table_is_the_same_as_its_conditions() {
+    let table = "\u{feff}name,golgi.leak_reversal [V], granule.tonic_factor ,golgi_to_granule.weight [pS],weights.random,\
+                 noise.first,network.golgi_cells\r\n\"a\",-0.053,0.5,170,TRUE,granule,5\r\n\r\nB.1,-54e-3,1,100,false,golgi,6.0";
+    let written = read(
+        "conditions:
+- { name: a, base: ACh, set: { golgi.leak_reversal: -53 mV, granule.tonic_factor: 0.5, golgi_to_granule.weight: 170 pS,
+    weights.random: true, noise.first: granule, network.golgi_cells: 5 } }
+- { name: B.1, base: ACh, set: { golgi.leak_reversal: -54 mV, granule.tonic_factor: 1, golgi_to_granule.weight: 100 pS,
+    weights.random: false, noise.first: golgi, network.golgi_cells: 6 } }",
+    );
+    assert_eq!(read_table("conditions: { table: points.csv, base: ACh }", table), written);
+    assert_eq!(read_table("conditions: [{ base: ACh, table: points.csv }]", table), written);
+    assert_eq!(granule_sweep::tables_of(b"conditions: { table: points.csv }"), ["points.csv"]);
+    assert_eq!(
+        granule_sweep::tables_of(b"conditions: [{ table: a }, Control, { table: b }, { table: a }]"),
+        ["a", "b"]
+    );
+    assert_eq!(granule_sweep::tables_of(b"conditions: { table: [a] }"), [""; 0]);
+}
+
+#[test]
+fn rows_of_a_table_have_names() {
+    let check = |entry: &str, table: &str, expected: &[&str]| {
+        assert_eq!(
+            names(&read_table(&format!("conditions: [{entry}]"), table).conditions),
+            expected,
+            "{entry}"
+        );
+    };
+    let plain = "granule.tonic_factor\n0.5\n1\n";
+    let named = "granule.tonic_factor,name\n0.5,a\n1,b\n";
+    check("{ table: points.csv }", plain, &["point-0", "point-1"]);
+    check("{ table: points.csv }", named, &["a", "b"]);
+    check("{ table: points.csv, name: 'p-{name}-{index}' }", named, &["p-a-0", "p-b-1"]);
+    check("{ table: points.csv, name: p }", plain, &["p-0.5", "p-1"]);
+    check(
+        "{ table: points.csv, name: '{name}{golgi.reset}', grid: { golgi.reset: [-56 mV, -57 mV] } }",
+        named,
+        &["a-56", "b-56", "a-57", "b-57"],
+    );
+    check(
+        "{ table: points.csv }, { name: c, base: b, set: { golgi.reset: -56 mV } }",
+        named,
+        &["a", "b", "c"],
+    );
+}

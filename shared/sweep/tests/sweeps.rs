@@ -3,7 +3,7 @@
 use granule_engine::space::CellFactor;
 use granule_granular::parameters::{LayerPopulation, PRESETS, preset};
 use granule_granular::{ENGINES, Parameters, space};
-use granule_sweep::{Condition, Overrides, Sweep, from_variables, parse};
+use granule_sweep::{Condition, Overrides, Sweep, Until, from_variables, parse};
 
 fn read(text: &str) -> Sweep {
     read_with(text, &Overrides::default())
@@ -22,6 +22,35 @@ fn environment(variables: &[(&str, &str)]) -> Overrides {
 
 fn parameters(condition: &Condition) -> Parameters {
     Parameters::of(condition.model.values())
+}
+
+fn until(text: &str) -> (u32, Option<Until>) {
+    let sweep = read(&format!("trials: {text}\nconditions: [Control]"));
+    (sweep.trials, sweep.until)
+}
+
+#[test]
+fn the_number_of_trials_may_depend_on_a_measure() {
+    let rule = |at_least, at_most| {
+        let measure = "response_probability".to_owned();
+        (at_most, Some(Until { measure, half_width: 0.01, at_least, at_most, is_decided: false }))
+    };
+    let precise = "until: { measure: response_probability, half_width: 0.01 }";
+    assert_eq!(until(&format!("{{ {precise}, at_least: 30, at_most: 400 }}")), rule(30, 400));
+    assert_eq!(until(&format!("{{ at_most: 400, {precise} }}")), rule(20, 400));
+    assert_eq!(
+        until(&format!("{{ {precise}, at_most: 10 }}")),
+        rule(10, 10),
+        "the limit is below the default"
+    );
+    let block =
+        "\n  until:\n    measure: response_probability\n    half_width: 1e-2\n  at_least: 2\n  at_most: 2";
+    assert_eq!(until(block), rule(2, 2));
+    assert_eq!(until("7"), (7, None));
+    let overrides = environment(&[("CHAT_NUM_TRIAL", "5")]);
+    let text = format!("trials: {{ {precise}, at_most: 400 }}\nconditions: [Control]");
+    let sweep = read_with(&text, &overrides);
+    assert_eq!((sweep.trials, sweep.until), (5, None), "a number replaces the rule");
 }
 
 const PAPER: &str = "

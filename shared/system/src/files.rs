@@ -12,7 +12,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Read as _, Write};
+use std::io::{self, BufWriter, Read as _, Seek, SeekFrom, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -495,6 +495,12 @@ impl Write for Whole {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.as_mut().expect("a file is committed once").flush()
+    }
+}
+
+impl Seek for Whole {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.file.as_mut().expect("a file is committed once").seek(position)
     }
 }
 

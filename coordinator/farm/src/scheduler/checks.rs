@@ -75,7 +75,12 @@ impl Vote {
 impl Trust {
     /// Whether no check is open and no trial is being removed from the store.
     pub(super) fn is_settled(&self) -> bool {
-        self.audits.is_empty() && self.disputes.is_empty() && self.discarding == 0
+        self.audits.is_empty() && self.is_undisputed()
+    }
+
+    /// Whether no result is disputed or being removed from the store. Audits may be open.
+    pub(super) fn is_undisputed(&self) -> bool {
+        self.disputes.is_empty() && self.discarding == 0
     }
 
     /// Whether any check is open. It may have to wait for another worker.

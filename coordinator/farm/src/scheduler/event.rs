@@ -1,5 +1,6 @@
 //! The events that the scheduler handles, and the commands that it returns.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use granule_engine::Digest;
@@ -55,6 +56,11 @@ pub enum Event {
     WakeUp,
     /// The coordinator itself did not run for a while. Workers' silence during that time has no meaning.
     Stalled,
+    /// The sweep needs more trials of each variant: this many in all. `stored` are those of the new ones that are stored
+    /// already. It answers [`Command::Decide`].
+    Raised { trials: u32, stored: BTreeSet<TrialId> },
+    /// The sweep needs no more trials. It answers [`Command::Decide`].
+    Enough,
     /// The coordinator was asked to end, so the scheduler grants no more leases.
     Drain,
 }
@@ -84,6 +90,9 @@ pub enum Command {
     Reinforce,
     /// Report this to the user.
     Report(Report),
+    /// Decide whether the sweep needs more trials: all trials so far are stored or set aside, and no result is disputed.
+    /// Answer with [`Event::Raised`] or [`Event::Enough`].
+    Decide,
     /// All trials are stored or set aside.
     Complete,
     /// No worker holds a lease any more, as [`Event::Drain`] asked.

@@ -16,6 +16,11 @@
 //! scheduler detects workers whose results differ from those of others. Trials that only they have computed are
 //! computed again (`trust`).
 //!
+//! If the number of trials depends on their results, the scheduler knows only the trials that are certain to be needed.
+//! When they are stored, it asks the driver for a decision ([`Command::Decide`]), and gets more trials or none
+//! ([`Event::Raised`], [`Event::Enough`]). So no worker computes a trial that the sweep may not need. Audits continue
+//! meanwhile.
+//!
 //! A trial can start only if the place of its first item in its stream is known ([`granule_engine::stream`]). So
 //! workers also survey streams, ahead of the trials that need it (`survey`).
 
@@ -123,9 +128,20 @@ impl Scheduler {
                 self.workers.values_mut().for_each(|worker| worker.heard = now);
                 self.leases.values_mut().for_each(|lease| (lease.progress, lease.delivered) = (now, now));
             }
+            Event::Raised { trials, stored } => {
+                self.is_deciding = false;
+                self.grow(trials, |id| stored.contains(&id));
+            }
+            Event::Enough => (self.may_grow, self.is_deciding) = (false, false),
             Event::Drain => self.on_drain(),
         }
-        if !self.ended && self.unstored == 0 && self.trust.is_settled() {
+        if self.may_grow {
+            let can_decide = self.unstored == 0 && self.trust.is_undisputed();
+            if can_decide && !(self.is_deciding || self.ended || self.draining) {
+                self.is_deciding = true;
+                self.commands.push(Command::Decide);
+            }
+        } else if !self.ended && self.unstored == 0 && self.trust.is_settled() {
             self.end(Command::Complete);
         }
         if self.draining && !self.ended && !self.leases.values().any(|lease| lease.worker.is_some()) {

@@ -9,6 +9,7 @@
 //! once failed and is understood is a test of its own, below.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,6 +24,9 @@ use granule_engine::stream::Index;
 #[derive(Clone, Debug)]
 struct Setup {
     trials: u32,
+    /// The numbers of trials that successive decisions ask for, ascending. If there are any, the number depends on
+    /// decisions.
+    raised: Vec<u32>,
     /// Variants, items of a trial and stream of each cohort.
     cohorts: Vec<(u32, u64, usize)>,
     /// The trials that are stored at the beginning, by bits.
@@ -144,6 +148,8 @@ enum Transition {
     /// Time passes until the scheduler's next wake-up.
     Due,
     Stalled,
+    /// The driver answers the request for a decision, if there is one.
+    Decided,
     Drain,
 }
 
@@ -183,9 +189,35 @@ fn setups() -> impl Strategy<Value = Setup> {
     let audit_percent = select(vec![0.0, 0.0, 50.0, 100.0]);
     let limits = (prop_oneof![2..5_u32, Just(1000)], 1..=3_u32);
     let limits = (limits, any::<bool>());
-    (1..=8_u32, vec(cohort, 1..=3), stored, shard_trials, audit_percent, limits).prop_map(
-        |(trials, cohorts, stored, shard_trials, audit_percent, ((crash_limit, loss_limit), is_held))| {
-            Setup { trials, cohorts, stored, shard_trials, audit_percent, crash_limit, loss_limit, is_held }
+    let raised = prop_oneof![1 => Just(Vec::new()), 1 => vec(1..=4_u32, 1..=3)];
+    let trials = (1..=8_u32, raised).prop_map(|(trials, steps)| {
+        let mut last = trials;
+        let raise = |step| {
+            last += step;
+            last
+        };
+        (trials, steps.into_iter().map(raise).collect::<Vec<u32>>())
+    });
+    (trials, vec(cohort, 1..=3), stored, shard_trials, audit_percent, limits).prop_map(
+        |(
+            (trials, raised),
+            cohorts,
+            stored,
+            shard_trials,
+            audit_percent,
+            ((crash_limit, loss_limit), is_held),
+        )| {
+            Setup {
+                trials,
+                raised,
+                cohorts,
+                stored,
+                shard_trials,
+                audit_percent,
+                crash_limit,
+                loss_limit,
+                is_held,
+            }
         },
     )
 }
@@ -253,6 +285,7 @@ impl ReferenceStateMachine for Reference {
             6 => (0..12_000_u32).prop_map(|milliseconds| Transition::Later { milliseconds }),
             10 => Just(Transition::Due),
             1 => Just(Transition::Stalled),
+            10 => Just(Transition::Decided),
             1 => prop_oneof![9 => Just(Transition::Stalled), 1 => Just(Transition::Drain)],
         ]
         .boxed()
@@ -293,6 +326,11 @@ enum Keep {
 struct Outside {
     scheduler: Scheduler,
     setup: Setup,
+    /// Trials that are known to be needed.
+    trials: u32,
+    /// Further trials that decisions will ask for, the next first.
+    raised: VecDeque<u32>,
+    is_deciding: bool,
     now: Time,
     /// Connections, by number.
     lines: Vec<Line>,
@@ -343,6 +381,9 @@ impl Outside {
         let mut outside = Outside {
             scheduler: Scheduler::new(config, shape(0, &[], STREAMS), |_| false),
             setup: setup.clone(),
+            trials: setup.trials,
+            raised: setup.raised.iter().copied().collect(),
+            is_deciding: false,
             now: Time::ZERO,
             lines: Vec::new(),
             leases: BTreeMap::new(),
@@ -358,21 +399,28 @@ impl Outside {
             is_draining: false,
             end: None,
         };
-        let ids = outside.trials().into_iter().enumerate();
+        // Trials beyond those that are needed may be stored, too.
+        let most = setup.raised.last().copied().unwrap_or(setup.trials);
+        let ids = outside.trials_in(0..most).into_iter().enumerate();
         let stored = ids.filter(|(at, _)| setup.stored >> (at % 64) & 1 == 1);
         outside.store = stored.map(|(_, id)| (id, (0, None))).collect();
-        let shape = shape(setup.trials, &setup.cohorts, STREAMS);
+        let shape =
+            PlanShape { may_grow: !setup.raised.is_empty(), ..shape(setup.trials, &setup.cohorts, STREAMS) };
         outside.scheduler = Scheduler::new(config, shape, |id| outside.store.contains_key(&id));
         outside.event(Event::WakeUp);
         outside
     }
 
-    /// All trials of the plan.
+    /// All trials that are known to be needed.
     fn trials(&self) -> Vec<TrialId> {
+        self.trials_in(0..self.trials)
+    }
+
+    fn trials_in(&self, numbers: Range<u32>) -> Vec<TrialId> {
         let mut trials = Vec::new();
         for (cohort, &(variants, ..)) in (0..).zip(&self.setup.cohorts) {
             let of_trial = |trial| (0..variants).map(move |variant| TrialId { cohort, variant, trial });
-            trials.extend((0..self.setup.trials).flat_map(of_trial));
+            trials.extend(numbers.clone().flat_map(of_trial));
         }
         trials
     }
@@ -508,6 +556,23 @@ impl Outside {
         }
     }
 
+    /// Answers the request for a decision, if there is one.
+    fn decide(&mut self) {
+        if !std::mem::take(&mut self.is_deciding) {
+            return;
+        }
+        let event = match self.raised.pop_front() {
+            Some(trials) => {
+                let new = self.trials_in(self.trials..trials);
+                self.trials = trials;
+                let stored = new.into_iter().filter(|id| self.store.contains_key(id)).collect();
+                Event::Raised { trials, stored }
+            }
+            None => Event::Enough,
+        };
+        self.event(event);
+    }
+
     fn wake_up(&mut self) {
         self.event(Event::WakeUp);
         if self.end.is_none() {
@@ -616,6 +681,7 @@ impl Outside {
                 self.wake_up();
             }
             Transition::Stalled => drop(self.event(Event::Stalled)),
+            Transition::Decided => self.decide(),
             Transition::Drain => {
                 self.is_draining = true;
                 self.event(Event::Drain);
@@ -680,8 +746,13 @@ impl Outside {
             Command::Report(report) => self.reported(report),
             Command::Forget { .. } => panic!("so few are remembered"),
             Command::Replace | Command::Reinforce => self.wanted += 1,
-            Command::Complete => {
+            Command::Decide => {
+                assert!(!self.is_deciding && !self.setup.raised.is_empty() && !self.is_draining);
                 assert_eq!(self.open(), None);
+                self.is_deciding = true;
+            }
+            Command::Complete => {
+                assert_eq!((self.open(), self.raised.len()), (None, 0));
                 self.end = Some(command.clone());
             }
             Command::Drained => {
@@ -715,7 +786,7 @@ impl Outside {
         assert!(self.leases.keys().next_back().is_none_or(|last| *last < lease), "{lease:?} again");
         let copied = self.copied.take();
         if let Work::Trials { cohort, trials, variants, start } = work {
-            assert!(!trials.is_empty() && trials.end <= self.setup.trials && !variants.is_empty());
+            assert!(!trials.is_empty() && trials.end <= self.trials && !variants.is_empty());
             let (all, items, stream) = self.setup.cohorts[*cohort as usize];
             let first = u64::from(trials.start) * items;
             assert_eq!(self.streams[stream].locate(first), Some(*start), "it starts elsewhere");
@@ -756,7 +827,7 @@ impl Outside {
         if self.end.is_some() {
             return;
         }
-        if self.setup.audit_percent == 0.0 {
+        if self.setup.audit_percent == 0.0 && !self.is_deciding && !self.is_draining {
             assert_ne!(self.open(), None, "it is complete");
         }
         let set_aside: BTreeSet<Place> = self.scheduler.set_aside().map(|(place, _)| place).collect();
@@ -801,6 +872,7 @@ impl Outside {
             while !self.pipeline.is_empty() {
                 self.keep();
             }
+            self.decide();
             for line in 0..self.lines.len() {
                 let Line { worker, is_up, .. } = self.lines[line];
                 if !is_up || worker < WORKERS && !is_held {
@@ -872,6 +944,7 @@ prop_state_machine! {
 fn small(variants: u32, trials: u32) -> Setup {
     Setup {
         trials,
+        raised: Vec::new(),
         cohorts: vec![(variants, 0, 0)],
         stored: 0,
         shard_trials: None,
@@ -945,4 +1018,11 @@ fn what_is_stored_is_of_whom_it_is_from_and_of_no_one_before() {
     history.extend([stray(1, 0), kept(), join(2, 1), stray(2, 1), kept()]);
     let outside = play(small(1, 1), history);
     assert!(!outside.quarantined.contains(&1));
+}
+
+#[test]
+fn a_sweep_grows_until_its_decisions_end_it() {
+    let setup = Setup { raised: vec![3, 4], stored: 0b1_0101, shard_trials: Some(2), ..small(2, 2) };
+    let outside = play(setup, vec![join(0, 1), Transition::Decided]);
+    assert_eq!((outside.end, outside.trials, outside.store.len()), (Some(Command::Complete), 4, 8));
 }

@@ -7,7 +7,11 @@ use granule_engine::stream::Index;
 /// The parts of a plan that the scheduler needs.
 #[derive(Clone, Debug)]
 pub struct PlanShape {
+    /// Trials of each variant at the beginning.
     pub trials: u32,
+    /// Whether the number of trials depends on their results. Then the scheduler asks for a decision
+    /// ([`super::Command::Decide`]) when all are stored or set aside.
+    pub may_grow: bool,
     pub cohorts: Vec<CohortShape>,
     /// The known findings of each stream.
     pub streams: Vec<Index>,

@@ -30,16 +30,18 @@ impl Scheduler {
     /// Recomputes a worker's share after any change, and whether it can have another lease.
     pub(super) fn update(&mut self, name: WorkerName) {
         let Some(worker) = self.workers.get_mut(&name) else { return };
-        worker.is_stalled &= !worker.leases.is_empty();
         let is_here = worker.connection.is_some() && worker.quarantined.is_none();
         let takes_leases = is_here && !worker.draining;
         let room = if takes_leases { worker.room() } else { 0 };
         // A worker that tries a suspect gets no other lease.
         let is_alone = |id| self.leases.get(id).is_some_and(|lease| lease.is_alone);
-        let is_free = takes_leases
-            && !worker.is_stalled
-            && worker.leases.len() < room as usize
-            && !worker.leases.first().is_some_and(is_alone);
+        let is_full =
+            worker.leases.len() >= worker.room() as usize || worker.leases.first().is_some_and(is_alone);
+        // It stays stalled although it has delivered: no lease that it may have is expected to end.
+        let has_stalled = |id| self.leases.get(id).is_some_and(|lease| lease.is_stalled);
+        worker.is_stalled |= is_full && worker.leases.iter().all(has_stalled);
+        worker.is_stalled &= !worker.leases.is_empty();
+        let is_free = takes_leases && !worker.is_stalled && !is_full;
         let is_proven = worker.is_proven();
         let before = worker.share;
         let share = Share {

@@ -4,7 +4,8 @@
 //! heartbeats keep the connection, so silence does not end the lease. A lease is *stalled* after no progress for
 //! several times the expected time. The worker keeps it, and its late results still count. But other workers get the
 //! same work: trials by copies ([`super::copies`]), parts of streams and checks here. The worker gets no other lease
-//! until it delivers.
+//! until it delivers, and no work waits for it. If all leases that it may have are stalled, it must deliver a result of
+//! one of them. A result of an earlier lease does not show that they will end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use super::event::Command;
 use super::ids::{ConnectionId, LeaseId, Place, Time, TrialId, WorkerName};
 use super::lease::Lease;
 use super::losses::Suspect;
-use super::shape::{PlanShape, SchedulerConfig};
+use super::shape::{CohortShape, PlanShape, SchedulerConfig};
 use super::standing::{Machines, Sites};
 use super::survey::SurveyedStream;
 use super::variants::Variants;
@@ -76,6 +76,10 @@ pub struct Scheduler {
     pub(super) pending: u64,
     /// Number of trials, by variant, that are neither stored nor set aside.
     pub(super) unstored: u64,
+    /// Whether the sweep may need more trials than the cohorts have.
+    pub(super) may_grow: bool,
+    /// Whether the driver was asked if it does, and has not answered.
+    pub(super) is_deciding: bool,
     pub(super) crashes: u32,
     pub(super) suspects: BTreeMap<Place, Suspect>,
     pub(super) set_aside: BTreeMap<Place, String>,
@@ -93,39 +97,22 @@ pub struct Scheduler {
 impl Scheduler {
     /// Makes a scheduler for this plan. `is_stored` returns whether a trial is already stored.
     pub fn new(config: SchedulerConfig, shape: PlanShape, is_stored: impl Fn(TrialId) -> bool) -> Scheduler {
-        let mut unstored = 0;
-        let mut cohorts = Vec::with_capacity(shape.cohorts.len());
-        let mut streams: Vec<SurveyedStream> = shape.streams.into_iter().map(SurveyedStream::new).collect();
+        let PlanShape { trials, may_grow, cohorts, streams } = shape;
         let mut readers = vec![Vec::new(); streams.len()];
-        for (at, of) in shape.cohorts.into_iter().enumerate() {
-            let variants = Variants::first(of.variants);
-            let slot = |trial| {
-                let mut stored = Variants::default();
-                for variant in variants.iter() {
-                    if is_stored(TrialId { cohort: at as u32, variant, trial }) {
-                        stored.insert(variant);
-                    }
-                }
-                Slot::new(stored)
-            };
-            let slots = (0..shape.trials).map(slot).collect();
-            let mut cohort = CohortTrials { shape: of, variants, slots, first_pending: 0, pending: 0 };
-            for slot in &cohort.slots {
-                unstored += u64::from(variants.without(slot.stored).len());
-                cohort.pending += u32::from(cohort.is_pending(slot));
-            }
-            if let Some(last) = cohort.slots.iter().rposition(|slot| cohort.is_pending(slot)) {
-                streams[of.stream].want(last as u64 * of.items_per_trial);
-            }
-            readers[of.stream].push(at);
-            cohorts.push(cohort);
-        }
-        Scheduler {
+        cohorts.iter().enumerate().for_each(|(at, of)| readers[of.stream].push(at));
+        let cohort = |shape: CohortShape| CohortTrials {
+            shape,
+            variants: Variants::first(shape.variants),
+            slots: Vec::new(),
+            first_pending: 0,
+            pending: 0,
+        };
+        let mut scheduler = Scheduler {
             config,
-            pending: cohorts.iter().map(|cohort| u64::from(cohort.pending)).sum(),
-            open: (0..cohorts.len()).collect(),
-            cohorts,
-            streams,
+            pending: 0,
+            open: BTreeSet::new(),
+            cohorts: cohorts.into_iter().map(cohort).collect(),
+            streams: streams.into_iter().map(SurveyedStream::new).collect(),
             readers,
             workers: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -140,7 +127,9 @@ impl Scheduler {
             next_lease: LeaseId::FIRST,
             longest: Duration::ZERO,
             are_any_stalled: false,
-            unstored,
+            unstored: 0,
+            may_grow,
+            is_deciding: false,
             crashes: 0,
             suspects: BTreeMap::new(),
             set_aside: BTreeMap::new(),
@@ -151,6 +140,37 @@ impl Scheduler {
             draining: false,
             ended: false,
             commands: Vec::new(),
+        };
+        scheduler.grow(trials, is_stored);
+        scheduler
+    }
+
+    /// Adds trials to every cohort, up to this number. `is_stored` returns whether a new trial is already stored.
+    pub(super) fn grow(&mut self, trials: u32, is_stored: impl Fn(TrialId) -> bool) {
+        for (at, cohort) in self.cohorts.iter_mut().enumerate() {
+            let new = cohort.slots.len() as u32..trials;
+            cohort.slots.reserve_exact(new.len());
+            let mut last_pending = None;
+            for trial in new {
+                let mut stored = Variants::default();
+                for variant in cohort.variants.iter() {
+                    if is_stored(TrialId { cohort: at as u32, variant, trial }) {
+                        stored.insert(variant);
+                    }
+                }
+                let slot = Slot::new(stored);
+                self.unstored += u64::from(cohort.variants.without(stored).len());
+                if cohort.is_pending(&slot) {
+                    last_pending = Some(trial);
+                    cohort.pending += 1;
+                    self.pending += 1;
+                }
+                cohort.slots.push(slot);
+            }
+            if let Some(last) = last_pending {
+                self.streams[cohort.shape.stream].want(u64::from(last) * cohort.shape.items_per_trial);
+                self.open.insert(at);
+            }
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) fn shape(trials: u32, cohorts: &[(u32, u64, usize)], streams: usize) 
         stream,
     };
     let cohorts = cohorts.iter().map(cohort).collect();
-    PlanShape { trials, cohorts, streams: vec![Index::new(Some(PARTS)); streams] }
+    PlanShape { trials, may_grow: false, cohorts, streams: vec![Index::new(Some(PARTS)); streams] }
 }
 
 pub(super) fn name(number: u64) -> WorkerName {
@@ -143,6 +143,10 @@ impl Scheduler {
             }
             assert!(!worker.is_stalled || !worker.leases.is_empty());
             let is_alone = worker.leases.iter().any(|lease| self.is_of_one(*lease));
+            // A worker that cannot get a lease, and whose leases have all stalled, is not waited for.
+            let is_full = worker.leases.len() >= worker.room() as usize || is_alone;
+            let have_stalled = worker.leases.iter().all(|lease| self.leases[lease].is_stalled);
+            assert!(worker.is_stalled || worker.leases.is_empty() || !(is_full && have_stalled));
             assert!(!is_alone || worker.leases.len() == 1);
             assert_eq!(self.free.contains(name) || waits, takes && has_room && !is_alone);
             assert!(!(self.free.contains(name) && waits));
@@ -281,6 +285,7 @@ impl World {
             | Command::Forget { .. }
             | Command::Acknowledge { .. }
             | Command::KeepFindings { .. } => {}
+            Command::Decide => panic!("the number of trials is fixed"),
             Command::Complete | Command::Drained | Command::Abandon(_) => self.end = Some(command),
         }
     }
@@ -980,6 +985,58 @@ fn an_audit_that_nobody_can_do_is_done_without() {
         last = scheduler.handle(wake, Event::WakeUp);
     }
     assert_eq!(last, [Command::Report(Report::Unaudited { trials: 1 }), Command::Complete]);
+}
+
+/// Returns a scheduler of two trials, one of which is to be audited. Its auditor, worker 2, has stalled with it. Then a
+/// result of an earlier lease of the auditor is stored, the last one of the sweep.
+fn with_a_stuck_auditor() -> (Scheduler, Time) {
+    let config = SchedulerConfig { shard_trials: Some(1), audit_percent: 1.0, ..CONFIG };
+    let (mut scheduler, commands) = with_workers(config, 2, &[(1, 1)]);
+    let (_, lease, _) = granted(&commands)[0].clone();
+    deliver(&mut scheduler, Time::ZERO, 1, lease, 0..1);
+    finish(&mut scheduler, Time::ZERO, 1, lease);
+    let commands = scheduler.handle(Time::ZERO, joined(2, 1));
+    assert_eq!(granted(&commands)[0].2, 0..1);
+    let now = stay(&mut scheduler, Time::ZERO, seconds(15.0));
+    scheduler.handle(now, Event::Received { connection: connection(2), lease: None, trial: id(1) });
+    scheduler.handle(now, Event::Stored { worker: name(2), trial: id(1) });
+    scheduler.check();
+    (scheduler, now)
+}
+
+/// Lets time pass. The workers send signs of life and nothing else.
+fn stay(scheduler: &mut Scheduler, mut now: Time, until: Time) -> Time {
+    while now < until && !scheduler.ended {
+        now += LOOK_EVERY;
+        for worker in 1..3 {
+            scheduler.handle(now, Event::Heard { connection: connection(worker) });
+        }
+        scheduler.handle(now, Event::WakeUp);
+        scheduler.check();
+    }
+    now
+}
+
+#[test]
+fn an_audit_does_not_wait_for_a_worker_whose_leases_have_all_stalled() {
+    let (mut scheduler, now) = with_a_stuck_auditor();
+    stay(&mut scheduler, now, now + seconds(60.0));
+    assert!(scheduler.ended);
+    assert_eq!(scheduler.tally().unaudited, 1);
+}
+
+#[test]
+fn a_new_worker_gets_the_audit_of_one_whose_leases_have_all_stalled() {
+    let (mut scheduler, now) = with_a_stuck_auditor();
+    // It has delivered nothing, so it gets checks only if no steady worker can do them.
+    let (connection, worker, site) = (connection(3), name(3), Site::Address(3));
+    let stranger = Event::Joined { connection, worker, site, threads: 1, held: vec![] };
+    let commands = scheduler.handle(now, stranger);
+    let [(to, audit, _)] = granted(&commands)[..] else { panic!("{commands:?}") };
+    assert_eq!(to, connection);
+    deliver(&mut scheduler, now, 3, audit, 0..1);
+    assert!(scheduler.ended);
+    assert_eq!(scheduler.tally().audited, 1);
 }
 
 #[test]

@@ -165,6 +165,7 @@ impl Scheduler {
         if std::mem::replace(&mut lease.is_counted, true) {
             return;
         }
+        (lease.progress, lease.is_stalled) = (now, false);
         let stream = self.cohorts[*cohort as usize].shape.stream;
         let of = &mut self.streams[stream];
         if findings.len() != parts.len() || !findings.iter().all(|finding| of.is_plausible(*finding)) {

@@ -17,7 +17,8 @@ pub(super) struct Worker {
     pub(super) pace: Pace,
     /// Number of delivered results and surveys.
     pub(super) delivered: u32,
-    /// It holds a lease without progress, and has delivered nothing since the scheduler noticed this.
+    /// It holds a lease without progress, and has delivered nothing since the scheduler noticed this. Or it holds as
+    /// many leases as it may, all without progress.
     pub(super) is_stalled: bool,
     /// Its contribution to sums over workers.
     pub(super) share: Share,

@@ -46,6 +46,9 @@ fn hint(error: &clap::Error, command: &str) -> Option<String> {
                 "export" if ends(word, &[".csv", ".parquet", ".npz"]) => {
                     Some(format!("to write the spikes to it: --to {word}; rates over time: --psth {word}"))
                 }
+                "export" if ends(word, &[".zip"]) => {
+                    Some(format!("to write a research object to it: --crate {word}"))
+                }
                 "figures" | "report" => Some(format!("to write to it: --to {word}")),
                 "worker" | "status" if ends(word, &[".json"]) => {
                     Some(format!("to use an access file: --access {word}"))

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use granule_outputs::archive::{Archive, ArchiveError, keep_still, no_store};
 use granule_outputs::drawn;
-use granule_outputs::manifest::{CompletedRun, ResolvedSweep, SetAside};
+use granule_outputs::manifest::{CompletedRun, Decision, ResolvedSweep, SetAside};
 use granule_outputs::survey::FileChanges;
 use granule_outputs::{self as outputs, PlannedFile};
 use granule_server::view::status::now;
@@ -44,6 +44,12 @@ pub(crate) struct Rest {
     pairs: Vec<PairStatus>,
     /// Trials that the last complete run could not compute.
     set_aside: Vec<SetAside>,
+    /// How the number of trials was decided, if the sweep file leaves it to a rule.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    decisions: Vec<Decision>,
+    /// Whether the rule has still to decide: then `trials` and `pairs` have the most trials.
+    #[serde(skip)]
+    is_open: bool,
     store: StoreStatus,
     /// When the last run began.
     started: String,
@@ -146,7 +152,9 @@ pub(crate) fn run(out: &Path, json: bool, job: Option<SlurmJob>) -> Result<(), F
 
 /// Whether nothing remains to be done for exactly this sweep.
 pub(crate) fn is_complete(out: &Path, sweep: &Sweep) -> bool {
-    let is_of_it = |archive: &Archive| *archive.resolved() == ResolvedSweep::of(sweep);
+    let is_of_it = |archive: &Archive| {
+        *archive.resolved() == ResolvedSweep::of(sweep) || archive.survey.decided(sweep).is_some()
+    };
     Archive::find(ENGINES, out, None).is_ok_and(|archive| is_of_it(&archive))
         && look(out).is_ok_and(|rest| rest.is_complete())
 }
@@ -230,6 +238,8 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
         trials,
         pairs,
         set_aside,
+        decisions: manifest.map(|manifest| manifest.decisions.clone()).unwrap_or_default(),
+        is_open: manifest.is_none() && sweep.undecided().is_some(),
         store: StoreStatus {
             path: archive.store_path.display().to_string(),
             found: store.is_some(),
@@ -253,7 +263,7 @@ impl Rest {
     pub(crate) fn headline(&self) -> String {
         let TrialTotals { total, stored } = self.trials;
         format!(
-            "{}: {}, {stored} of {total} trials stored ({} %)",
+            "{}: {}, {stored} of {}{total} trials stored ({} %)",
             self.sweep,
             match self.state {
                 "busy" => "in use by another granule process",
@@ -261,6 +271,7 @@ impl Rest {
                 "incomplete" => "NOT complete",
                 state => state,
             },
+            if self.is_open { "at most " } else { "" },
             100 * stored / total.max(1)
         )
     }

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use granule_engine::{Model, Recounted, TrialKey};
 use granule_outputs::archive::ArchiveError;
-use granule_outputs::manifest::{ResolvedCondition, ResolvedSweep, SetAside};
+use granule_outputs::manifest::{Decision, ResolvedCondition, ResolvedSweep, SetAside};
 use granule_outputs::selection::{check_trial, conditions_of, is_damaged, seeds_of};
 use granule_outputs::survey::DirectorySurvey;
 use granule_server::view::log::line;
 use granule_store::Store;
-use granule_sweep::{Condition, Sweep};
-use granule_text::plural;
+use granule_sweep::{Condition, Sweep, Until};
 use granule_text::words::{MOST_RUNS, Names, grouped, ranges, runs, seeds};
+use granule_text::{one_line, plural};
 use serde::Serialize;
 
 use crate::cli;
 use crate::commands::plan::{SweepPlanned, load};
+use crate::commands::sweep_run::short;
 use crate::failure::Failure;
 use crate::stdout::{ReportHead, say, say_json};
 
@@ -28,6 +29,11 @@ struct Explanation {
     /// parameters share theirs, but each has entries.
     reused: u64,
     to_compute: u64,
+    /// How the rule of the sweep has decided the number of trials. Empty if it has not, or there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    decisions: Vec<Decision>,
+    #[serde(skip)]
+    rule: Option<Until>,
     entries: Vec<Passage>,
 }
 
@@ -102,6 +108,8 @@ pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
         sweep: sweep.name.clone(),
         reused: 0,
         to_compute: 0,
+        decisions: survey.decided(&sweep).map(|manifest| manifest.decisions.clone()).unwrap_or_default(),
+        rule: sweep.until.clone(),
         entries: Vec::new(),
     };
     let mut counted: HashSet<(usize, usize)> = HashSet::new();
@@ -354,12 +362,33 @@ impl Explanation {
                 "  (conditions with equal parameters share trials; the total below counts each trial once)\n",
             );
         }
+        text.push_str(&self.rule.as_ref().map_or(String::new(), |rule| self.reasons(rule)));
+        let is_open = self.rule.as_ref().is_some_and(|rule| !rule.is_decided);
         text.push_str(&format!(
-            "{}: {} reused, {} to be computed\n",
+            "{}: {} reused, {}{} to be computed\n",
             self.sweep,
             plural(self.reused, "trial"),
+            if is_open { "at most " } else { "" },
             self.to_compute
         ));
+        text
+    }
+
+    /// Describes how the rule has decided the number of trials, or will.
+    fn reasons(&self, Until { measure, half_width, at_least, at_most, .. }: &Until) -> String {
+        let goal = format!("{measure} to ± {half_width}");
+        let Some(last) = self.decisions.last() else {
+            return format!("  number of trials: {at_least} to {at_most}, until {goal} in every condition\n");
+        };
+        let mut text =
+            format!("  number of trials: {}, decided by the goal {goal} in every condition:\n", last.trials);
+        for Decision { trials, condition, half_width } in &self.decisions {
+            let condition = one_line(condition);
+            let width = half_width.map_or("no interval".to_owned(), |width| format!("± {}", short(width)));
+            text.push_str(&format!(
+                "    after {trials}: {width} in condition {condition}, the least precise\n"
+            ));
+        }
         text
     }
 }

@@ -1,15 +1,18 @@
-//! `granule export`: writes the stored trials of a sweep as a table.
+//! `granule export`: writes the stored trials of a sweep as a table, or its output files as a research object.
 
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use granule_engine::Returned;
+use granule_engine::Model;
+use granule_figures::sweep::{Counter, Detail, Measure, Varied, VariedValue, Window, varied};
 use granule_outputs::OutputError;
 use granule_outputs::archive::{Archive, keep_still};
 use granule_outputs::histogram::SpikeHistogram;
 use granule_outputs::manifest;
-use granule_outputs::selection::{Selection, conditions_of, seeds_of};
+use granule_outputs::research_object::{ResearchObject, ResearchObjectError};
+use granule_outputs::selection::{Pair, Selection, conditions_of, seeds_of};
 use granule_outputs::table::Format;
 use granule_outputs::table::{self, Batch, ColumnType, ColumnValues, RowSource, TableColumn, TableError};
 use granule_server::view::log::line;
@@ -19,10 +22,11 @@ use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use crate::cli::{self, exit};
-use crate::commands::target;
+use crate::commands::target::{self, TargetKind};
 use crate::engines::ENGINES;
-use crate::failure::Failure;
-use crate::stdout::{self, ReportHead, StdoutStream, say, say_json};
+use crate::failure::{Failure, shell_path};
+use crate::gallery::{check_window, shown_cells};
+use crate::stdout::{self, ReportHead, StdoutReader, StdoutStream, say, say_json};
 
 #[derive(Debug, Serialize)]
 struct Exports {
@@ -30,16 +34,26 @@ struct Exports {
     head: ReportHead,
     sweep: String,
     tables: Vec<TableWritten>,
+    #[serde(rename = "crate", skip_serializing_if = "Option::is_none")]
+    research_object: Option<ResearchObjectWritten>,
     /// Trials that were set aside and are in no table.
     trials_left_out: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct TableWritten {
-    /// `spikes`, `psth` or `trials`.
+    /// `spikes`, `psth`, `measures` or `trials`.
     table: &'static str,
     file: String,
     rows: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ResearchObjectWritten {
+    file: String,
+    /// Number of files in the archive.
+    files: u64,
     bytes: u64,
 }
 
@@ -50,37 +64,87 @@ fn is_standard_output(path: &Path) -> bool {
     path == Path::new(STANDARD_OUTPUT)
 }
 
-/// Checks that a table may be written here. It never replaces the store or the manifest.
-fn check_target(
-    path: &Path,
-    format: Format,
-    rows: &dyn RowSource,
-    archive: &Archive,
-    forces: bool,
-) -> Result<(), Failure> {
-    if is_standard_output(path) {
-        return Ok(());
-    }
+/// Checks that a file of this kind may be written here. It never replaces the store or the manifest.
+fn check_target(path: &Path, kind: TargetKind<'_>, archive: &Archive, forces: bool) -> Result<(), Failure> {
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
     let records = [archive.store_path.clone(), archive.out.join(manifest::NAME)];
     if identity(path).is_some() && records.iter().any(|record| identity(record) == identity(path)) {
         let message = format!(
-            "error: {} is a file of the sweep\n  help: choose another name for the table",
+            "error: {} is a file of the sweep\n  help: choose another name for the new file",
             path.display()
         );
         return Err(Failure::new(exit::USAGE, message));
     }
-    let columns: Vec<String> = rows.columns().into_iter().map(|column| column.name).collect();
-    target::check(path, target::TargetKind::Table(format, &columns), forces)
+    target::check(path, kind, forces)
+}
+
+/// Writes the output files of a complete sweep as a research object.
+fn export_research_object(arguments: &cli::Export, place: &Path) -> Result<(), Failure> {
+    let cli::Resting { out, store, json } = &arguments.resting;
+    if is_standard_output(place) {
+        let message = "error: a research object cannot be written to standard output\n  help: name a file; for a \
+            file named `-`, write `./-`";
+        return Err(Failure::new(exit::USAGE, message));
+    }
+    let _still = keep_still(out)?;
+    let archive = Archive::find(ENGINES, out, store.as_deref())?;
+    let manifest = archive.finished()?;
+    let (sweep, plan) = archive.restore()?;
+    check_target(place, TargetKind::ResearchObject, &archive, arguments.force)?;
+    let failed = |error: ResearchObjectError| {
+        let (code, help) = match &error {
+            ResearchObjectError::Changed { .. } | ResearchObjectError::Unplanned { .. } => {
+                let help =
+                    format!("nothing was written; granule verify {} lists all problems", shell_path(out));
+                (exit::INCOMPLETE, help)
+            }
+            ResearchObjectError::Time(_) => {
+                (exit::FAILED, "run the sweep again, which writes the manifest again".to_owned())
+            }
+            ResearchObjectError::Output(_) | ResearchObjectError::Zip(_) => {
+                (exit::FAILED, "nothing was written; choose another file, or free some space".to_owned())
+            }
+        };
+        Failure::caused_by(code, &error, Some(&help))
+    };
+    let commit = env!("GRANULE_BUILD_COMMIT");
+    let license = arguments.license.as_deref();
+    let object = ResearchObject::new(out, manifest, (&sweep, &plan), license, commit).map_err(failed)?;
+    let (files, bytes) = object.write(place).map_err(failed)?;
+    let left_out = manifest.set_aside.len() as u64;
+    if left_out > 0 {
+        line(&format!(
+            "note: the run set aside {}; the research object records this",
+            plural(left_out, "trial")
+        ));
+    }
+    let file = place.display().to_string();
+    if *json {
+        let report = Exports {
+            head: ReportHead::of("exported"),
+            sweep: sweep.name,
+            tables: Vec::new(),
+            research_object: Some(ResearchObjectWritten { file, files, bytes }),
+            trials_left_out: left_out,
+        };
+        return say_json(&report).map(StdoutReader::done);
+    }
+    let (files, bytes) = (plural(files, "file"), DecimalBytes(bytes));
+    say(&format!("{}: {files} to {}, {bytes}\n", sweep.name, one_line(&file))).map(StdoutReader::done)
 }
 
 pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
+    if let Some(place) = &arguments.research_object {
+        return export_research_object(arguments, place);
+    }
     let cli::Resting { out, store, json } = &arguments.resting;
     let target = |path: &Path| Ok::<_, Failure>((path.to_owned(), format_of(path, arguments.format)?));
     let spikes = arguments.to.as_deref().map(target).transpose()?;
     let psth = arguments.psth.as_deref().map(target).transpose()?;
+    let measures = arguments.measures.as_deref().map(target).transpose()?;
     let trials = arguments.trials.as_deref().map(target).transpose()?;
-    let paths: Vec<&PathBuf> = spikes.iter().chain(&psth).chain(&trials).map(|(path, _)| path).collect();
+    let paths: Vec<&PathBuf> =
+        spikes.iter().chain(&psth).chain(&measures).chain(&trials).map(|(path, _)| path).collect();
     if let Some(twice) = (1..paths.len()).find(|&at| paths[..at].contains(&paths[at])) {
         let message = format!(
             "error: two tables would be written to {}\n  help: name another file, or export twice",
@@ -107,6 +171,7 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
     }
     let store = archive.store()?;
     let selection = Selection::new(&archive, (&sweep, &plan), &store, &conditions, &seeds)?;
+    let measured = Measured::new(&selection, arguments.window.clone());
     let mut tables: Vec<(&'static str, PathBuf, Format, Box<dyn RowSource + '_>)> = Vec::new();
     if let Some((path, format)) = spikes {
         tables.push(("spikes", path, format, Box::new(SpikeRows(&selection))));
@@ -115,11 +180,21 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         let rows = PsthRows { selection: &selection, bin_ms: arguments.bin };
         tables.push(("psth", path, format, Box::new(rows)));
     }
-    if let Some((path, format)) = trials {
-        tables.push(("trials", path, format, Box::new(TrialRows(&selection))));
+    if let Some(window) = arguments.window.as_ref().filter(|_| measures.is_some() || trials.is_some()) {
+        for &at in &conditions {
+            let of = format!("a trial of condition {}", sweep.conditions[at].name);
+            check_window(window, sweep.conditions[at].model.time().bins(), &of)?;
+        }
     }
-    for (_, path, format, rows) in &tables {
-        check_target(path, *format, &**rows, &archive, arguments.force)?;
+    if let Some((path, format)) = measures {
+        tables.push(("measures", path, format, Box::new(SeedRows(&measured))));
+    }
+    if let Some((path, format)) = trials {
+        tables.push(("trials", path, format, Box::new(TrialRows(&measured))));
+    }
+    for (_, path, format, rows) in tables.iter().filter(|(_, path, ..)| !is_standard_output(path)) {
+        let columns: Vec<String> = rows.columns().into_iter().map(|column| column.name).collect();
+        check_target(path, TargetKind::Table(*format, &columns), &archive, arguments.force)?;
     }
     if selection.left_out > 0 {
         line(&format!("note: left out {} that the run set aside", plural(selection.left_out, "trial")));
@@ -128,6 +203,7 @@ pub(crate) fn run(arguments: &cli::Export) -> Result<(), Failure> {
         head: ReportHead::of("exported"),
         sweep: sweep.name.clone(),
         tables: Vec::new(),
+        research_object: None,
         trials_left_out: selection.left_out,
     };
     for (table, path, format, rows) in &tables {
@@ -342,55 +418,144 @@ impl RowSource for PsthRows<'_> {
     }
 }
 
-/// A row for every trial, by condition, seed and trial: the number of spikes of each population, and the returned
-/// numbers.
-struct TrialRows<'a>(&'a Selection<'a>);
+/// The measures of a selection.
+struct Measured<'a> {
+    selection: &'a Selection<'a>,
+    /// The response window that the user chose.
+    window: Option<Range<usize>>,
+    /// Parameters that differ between the conditions of the sweep.
+    varied: Vec<Varied>,
+    measures: Vec<Measure>,
+}
+
+impl<'a> Measured<'a> {
+    fn new(selection: &'a Selection<'a>, window: Option<Range<usize>>) -> Measured<'a> {
+        let models = selection.sweep.conditions.iter().map(|condition| &condition.model);
+        let measures = models.clone().next().map_or_else(Vec::new, Measure::of);
+        Measured { selection, window, varied: varied(models), measures }
+    }
+
+    fn model(&self, pair: &Pair) -> &Model {
+        &self.selection.sweep.conditions[pair.condition].model
+    }
+
+    fn counter(&self, pair: &Pair, driven: &[u32]) -> Counter {
+        let model = self.model(pair);
+        let window = self.window.clone().map_or_else(|| Window::of(model), |ms| Window { ms });
+        Counter::new(model, driven, window, Detail::Measures)
+    }
+
+    /// Returns the columns of condition, parameters and seed.
+    fn names(&self) -> Vec<TableColumn> {
+        let sweep = self.selection.sweep;
+        let mut columns = vec![condition_names(sweep)];
+        columns.extend(self.varied.iter().map(|column| {
+            let texts = || {
+                sweep.conditions.iter().map(|of| match column.value(&of.model) {
+                    VariedValue::Text(text) => text,
+                    VariedValue::Number(number) => number.to_string(),
+                })
+            };
+            let kind = if column.is_number() { ColumnType::F64 } else { ColumnType::Word(texts().collect()) };
+            TableColumn { name: column.name.clone(), kind }
+        }));
+        columns.push(TableColumn { name: "seed".to_owned(), kind: ColumnType::U32 });
+        columns
+    }
+
+    /// Returns the values of these columns in so many rows.
+    fn name_values(&self, pair: &Pair, rows: usize) -> Batch {
+        let condition = || ColumnValues::Word(vec![pair.condition as u32; rows]);
+        let mut batch = vec![condition()];
+        batch.extend(self.varied.iter().map(|column| match column.number(self.model(pair)) {
+            Some(number) => ColumnValues::F64(vec![number; rows]),
+            None => condition(),
+        }));
+        batch.push(ColumnValues::U32(vec![self.selection.sweep.seeds[pair.seed]; rows]));
+        batch
+    }
+}
+
+/// Returns the column of a measure. NaN stands for a missing value.
+fn of_measure(measure: Measure) -> TableColumn {
+    TableColumn { name: measure.name(), kind: ColumnType::F64 }
+}
+
+/// A row for every condition and seed: the parameters that differ, and the measures.
+struct SeedRows<'a>(&'a Measured<'a>);
+
+impl RowSource for SeedRows<'_> {
+    fn columns(&self) -> Vec<TableColumn> {
+        let mut columns = self.0.names();
+        columns.push(TableColumn { name: "trials".to_owned(), kind: ColumnType::U32 });
+        columns.extend(self.0.measures.iter().copied().map(of_measure));
+        columns
+    }
+
+    fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
+        let SeedRows(measured) = self;
+        for pair in &measured.selection.pairs {
+            let seed = measured.selection.sweep.seeds[pair.seed];
+            let mut counter = measured.counter(pair, &shown_cells(measured.model(pair), seed));
+            for &trial in &pair.trials {
+                counter.add(&measured.selection.spikes(pair, trial)?);
+            }
+            let mut batch = measured.name_values(pair, 1);
+            batch.push(ColumnValues::U32(vec![pair.trials.len() as u32]));
+            let values = counter.finish(seed).measures;
+            batch.extend(values.into_iter().map(|value| ColumnValues::F64(vec![value.unwrap_or(f64::NAN)])));
+            take(batch)?;
+        }
+        Ok(())
+    }
+}
+
+/// A row for every trial: the parameters that differ, the number of spikes of each population, and the measures that one
+/// trial has.
+struct TrialRows<'a>(&'a Measured<'a>);
 
 impl TrialRows<'_> {
-    /// Returns the returned numbers, with their index.
-    fn numbers(&self) -> Vec<(usize, Returned)> {
-        let sweep = self.0.sweep;
-        let Some(first) = sweep.conditions.first() else { return Vec::new() };
-        let returns = sweep.engine.returns().iter().copied().enumerate().zip(&first.model.facts().returns);
-        returns.filter(|(_, axes)| axes.is_empty()).map(|(returned, _)| returned).collect()
+    /// Returns the measures that one trial has, with their index.
+    fn measures(&self) -> Vec<(usize, Measure)> {
+        self.0.measures.iter().copied().enumerate().filter(|(_, measure)| measure.is_of_trial()).collect()
     }
 }
 
 impl RowSource for TrialRows<'_> {
     fn columns(&self) -> Vec<TableColumn> {
-        let sweep = self.0.sweep;
-        let mut columns = vec![
-            condition_names(sweep),
-            TableColumn { name: "seed".to_owned(), kind: ColumnType::U32 },
-            TableColumn { name: "trial".to_owned(), kind: ColumnType::U32 },
-        ];
-        let spikes = sweep.engine.populations().iter();
+        let TrialRows(measured) = self;
+        let mut columns = measured.names();
+        columns.push(TableColumn { name: "trial".to_owned(), kind: ColumnType::U32 });
+        let populations = measured.selection.sweep.engine.populations().iter();
         columns.extend(
-            spikes.map(|of| TableColumn { name: format!("{}_spikes", of.name), kind: ColumnType::U64 }),
+            populations.map(|of| TableColumn { name: format!("{}_spikes", of.name), kind: ColumnType::U64 }),
         );
-        let numbers = self.numbers().into_iter();
-        columns
-            .extend(numbers.map(|(_, of)| TableColumn { name: of.name.to_owned(), kind: ColumnType::F64 }));
+        columns.extend(self.measures().into_iter().map(|(_, measure)| of_measure(measure)));
         columns
     }
 
     fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
-        let TrialRows(selection) = self;
-        let numbers = self.numbers();
-        for pair in &selection.pairs {
+        let TrialRows(measured) = self;
+        let measures = self.measures();
+        for pair in &measured.selection.pairs {
+            let seed = measured.selection.sweep.seeds[pair.seed];
+            let driven = shown_cells(measured.model(pair), seed);
             let count = pair.trials.len();
-            let mut spikes = vec![Vec::with_capacity(count); selection.sweep.engine.populations().len()];
-            let mut values = vec![Vec::with_capacity(count); numbers.len()];
+            let populations = measured.selection.sweep.engine.populations().len();
+            let mut spikes = vec![Vec::with_capacity(count); populations];
+            let mut values = vec![Vec::with_capacity(count); measures.len()];
             for &trial in &pair.trials {
-                let result = selection.spikes(pair, trial)?;
+                let result = measured.selection.spikes(pair, trial)?;
                 spikes.iter_mut().zip(&result.trains).for_each(|(all, train)| all.push(train.len() as u64));
-                values.iter_mut().zip(&numbers).for_each(|(all, (at, _))| all.push(result.values[*at][0]));
+                let mut counter = measured.counter(pair, &driven);
+                counter.add(&result);
+                let of_trial = counter.finish(seed).measures;
+                for (all, (at, _)) in values.iter_mut().zip(&measures) {
+                    all.push(of_trial[*at].unwrap_or(f64::NAN));
+                }
             }
-            let mut batch = vec![
-                ColumnValues::Word(vec![pair.condition as u32; count]),
-                ColumnValues::U32(vec![selection.sweep.seeds[pair.seed]; count]),
-                ColumnValues::U32(pair.trials.clone()),
-            ];
+            let mut batch = measured.name_values(pair, count);
+            batch.push(ColumnValues::U32(pair.trials.clone()));
             batch.extend(spikes.into_iter().map(ColumnValues::U64));
             batch.extend(values.into_iter().map(ColumnValues::F64));
             take(batch)?;

@@ -165,6 +165,7 @@ fn check_bare(arguments: &cli::Figures) -> Result<(), Failure> {
     let cli::Figures { resting, chosen, .. } = arguments;
     let of_sweep = chosen.only.given();
     let of_trial = chosen.trial.is_some().then_some("--trial");
+    let of_trial = of_trial.or(chosen.reference.is_some().then_some("--reference"));
     let of_store = resting.store.is_some().then_some("--store");
     let Some(option) = of_sweep.or(of_trial).or(of_store) else { return Ok(()) };
     let error = ArchiveError::NoSweep { out: resting.out.clone() };
@@ -193,7 +194,8 @@ pub(crate) fn with_gallery<T>(
         conditions_of(&sweep, &chosen.only.conditions, chosen.only.filters(sweep.engine.space())?.iter())?;
     let seeds = seeds_of(&sweep, &chosen.only.seeds)?;
     let of = (&conditions[..], &seeds[..]);
-    let choice = Choice { window: chosen.window.clone(), trial: chosen.trial };
+    let choice =
+        Choice { window: chosen.window.clone(), trial: chosen.trial, reference: chosen.reference.clone() };
     let Ok(manifest) = archive.finished() else {
         let stored = archive.glance()?;
         let selection = Selection::so_far((&sweep, &plan), &stored, of.0, of.1)?;

@@ -11,7 +11,7 @@ use granule_engine::{Memory, Model, Shard, Start, StreamKey, TrialSpikes};
 use granule_farm::scheduler::{LEASE_TARGET, effort};
 use granule_outputs as outputs;
 use granule_outputs::archive::{ArchiveError, check_no_directory, store_of_run, survey};
-use granule_outputs::manifest::ResolvedSweep;
+use granule_outputs::manifest::{ResolvedSweep, ResolvedUntil};
 use granule_outputs::space::{self, Fit, FreeSpace, Needs};
 use granule_outputs::survey::DirectorySurvey;
 use granule_store::{Store, StoreError};
@@ -65,7 +65,11 @@ struct Estimate {
     store: String,
     conditions: u64,
     seeds: u64,
+    /// While the rule of the sweep has not decided it, the most.
     trials_each: u32,
+    /// The rule, if it has not decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<ResolvedUntil>,
     /// Conditions × seeds × trials.
     trials_asked: u64,
     /// Different trials: conditions with equal parameters are computed once.
@@ -186,6 +190,7 @@ pub(crate) fn run(arguments: &cli::PlanArgs) -> Result<(), Failure> {
         conditions: sweep.conditions.len() as u64,
         seeds: sweep.seeds.len() as u64,
         trials_each: sweep.trials,
+        until: resolved.until.clone().filter(|_| sweep.undecided().is_some()),
         trials_asked: asked,
         trials: plan.len(),
         stored,
@@ -412,8 +417,19 @@ impl Estimate {
                 plural(count, "condition")
             ),
         };
+        let trials = plural(self.trials_each.into(), "trial");
+        let (trials, most, until) = match &self.until {
+            None => (trials, "", String::new()),
+            Some(ResolvedUntil { measure, half_width, at_least, .. }) => (
+                format!("{at_least} to {trials}"),
+                "at most ",
+                format!(
+                    "trials: until {measure} is known to ± {half_width} in every condition; all costs are for {trials}\n"
+                ),
+            ),
+        };
         format!(
-            "{}: {} × {} × {} = {}{equal}\n\
+            "{}: {} × {} × {trials} = {most}{}{equal}\n{until}\
              to compute: {} ({} stored), in {}{shards}\n\
              time: {computing}\n\
              writing: {}\n\
@@ -424,7 +440,6 @@ impl Estimate {
             self.sweep,
             plural(self.conditions, "condition"),
             plural(self.seeds, "seed"),
-            plural(self.trials_each.into(), "trial"),
             plural(self.trials_asked, "trial"),
             plural(self.missing, "trial"),
             self.stored,

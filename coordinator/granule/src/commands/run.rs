@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: &cli::RunArgs) -> Result<(), Failure> {
                 model: model_path(&arguments.common.sweep, sweep),
                 packages: None,
                 records: None,
+                growth: None,
             }
         },
     )

@@ -32,6 +32,7 @@ pub(crate) fn run(arguments: &cli::Serve) -> Result<(), Failure> {
             model: model_path(&arguments.common.sweep, sweep),
             packages: None,
             records: None,
+            growth: None,
         },
     )
 }

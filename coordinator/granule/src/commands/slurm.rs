@@ -33,7 +33,7 @@ use crate::cli::{self, exit};
 use crate::commands::directory_status::{self, SlurmJob};
 use crate::commands::entrance::ACCESS;
 use crate::commands::signals::Signals;
-use crate::commands::sweep_file::{model_path, read_sweep};
+use crate::commands::sweep_file::{model_path, read_sweep, trials_of};
 use crate::commands::sweep_run::{check_size, directory_of};
 use crate::commands::target;
 use crate::commands::this_process::command_line;
@@ -298,14 +298,14 @@ impl Request<'_> {
     /// Returns the present request.
     fn asked(&self, serving: &Serving) -> Asked {
         let resolved = ResolvedSweep::of(&self.sweep);
-        let Sweep { conditions, seeds, trials, .. } = &self.sweep;
+        let Sweep { conditions, seeds, .. } = &self.sweep;
         Asked {
             sweep: resolved.fingerprint(),
             size: format!(
                 "{} × {} × {}",
                 plural(conditions.len() as u64, "condition"),
                 plural(seeds.len() as u64, "seed"),
-                plural((*trials).into(), "trial")
+                trials_of(&self.sweep)
             ),
             options: self.plan.asked().into_iter().chain(serving.options.iter().cloned()).collect(),
         }

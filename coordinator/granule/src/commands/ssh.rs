@@ -56,6 +56,7 @@ pub(crate) fn run(arguments: &cli::SshArgs) -> Result<(), Failure> {
                 model,
                 packages: None,
                 records: None,
+                growth: None,
             }
         },
     )

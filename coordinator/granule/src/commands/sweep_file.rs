@@ -3,23 +3,35 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use granule_figures::sweep::Measure;
 use granule_outputs::manifest;
+use granule_outputs::table::csv_of_parquet;
 use granule_server::view::log::line;
-use granule_sweep::{Overrides, Sweep};
+use granule_sweep::{Condition, Overrides, Sweep, Until};
 use granule_system::exit;
 use granule_system::files;
+use granule_text::{one_line, plural};
 
 use granule_program::Program;
 use granule_worker::model::{LocalModel, ModelError};
 
+use crate::commands::sweep_run::measures;
 use crate::engines::ENGINES;
 use crate::failure::{Failure, shell_path};
 
 /// Bytes of a sweep file that are read. The parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
 
+/// Bytes of a table of conditions that are read. The parser has its own, lower limit.
+const LARGEST_TABLE: u64 = 65 << 20;
+
 /// Reads and parses a sweep file, with the overrides of the environment. Prints notes on it.
 pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
+    Ok(read_sweep_and_text(path)?.0)
+}
+
+/// The same. Also returns the text of the file.
+pub(crate) fn read_sweep_and_text(path: &Path) -> Result<(Sweep, String), Failure> {
     // Problems of the file are reported first.
     let text = read_text(path)?;
     // The variables of the environment override parameters of granule's own model.
@@ -27,7 +39,7 @@ pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
     let overrides = if is_own_model { Overrides::default() } else { overrides()? };
     let sweep = understand(path, &text, &overrides)?;
     granule_sweep::notes(&sweep).iter().for_each(|note| line(&format!("note: {note}")));
-    Ok(sweep)
+    Ok((sweep, String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Returns what the environment overrides in every sweep file, and prints it.
@@ -107,7 +119,18 @@ fn beside(file: &Path, path: &str) -> PathBuf {
     std::path::absolute(&found).unwrap_or(found)
 }
 
-/// Parses the text of a sweep file, and reads the model file that it names.
+/// Reads a table of conditions as CSV, up to the limit. If this fails, returns the reason.
+fn read_table(path: &Path) -> Result<Vec<u8>, String> {
+    let file = files::open(path).map_err(|error| error.to_string())?;
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")) {
+        return csv_of_parquet(file, LARGEST_TABLE);
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_TABLE).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// Parses the text of a sweep file, and reads the model file and the tables that it names.
 pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Result<Sweep, Failure> {
     let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let engines = match granule_sweep::model_of(text) {
@@ -117,6 +140,51 @@ pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Res
         }
         None => ENGINES,
     };
-    granule_sweep::parse(engines, &path.display().to_string(), text, &stem, overrides)
-        .map_err(|diagnostics| Failure::of_text(exit::USAGE, &diagnostics.to_string()))
+    let paths = granule_sweep::tables_of(text).into_iter();
+    let tables = paths.map(|table| (table.clone(), read_table(&beside(path, &table)))).collect();
+    let sweep = granule_sweep::parse_with_tables(
+        engines,
+        &path.display().to_string(),
+        text,
+        &stem,
+        overrides,
+        &tables,
+    )
+    .map_err(|diagnostics| Failure::of_text(exit::USAGE, &diagnostics.to_string()))?;
+    check_measure(path, &sweep)?;
+    Ok(sweep)
+}
+
+/// Checks that the trials of all conditions have the measure that decides their number.
+fn check_measure(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
+    let Some(Until { measure, .. }) = &sweep.until else { return Ok(()) };
+    for Condition { name, model, .. } in &sweep.conditions {
+        let names: Vec<String> = measures(model).map(|(_, measure)| measure.name()).collect();
+        if names.contains(measure) {
+            continue;
+        }
+        let problem = match Measure::of(model).iter().any(|of| of.name() == *measure) {
+            true => format!("a single trial does not have the measure `{measure}`"),
+            false => format!("unknown measure `{}`", one_line(measure)),
+        };
+        let help = match granule_sweep::nearest(measure, names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => {
+                "trials of this model have no measures; use a number of trials".to_owned()
+            }
+            None => format!("the measures of a trial are {}", names.join(", ")),
+        };
+        let message = format!(
+            "error: {}: {problem} in `trials.until`, condition {name}\n  help: {help}",
+            path.display()
+        );
+        return Err(Failure::new(exit::USAGE, message));
+    }
+    Ok(())
+}
+
+/// Describes the trials of each condition and seed: `200 trials`, or `20 to 400 trials` while their number is undecided.
+pub(crate) fn trials_of(sweep: &Sweep) -> String {
+    let trials = plural(sweep.trials.into(), "trial");
+    sweep.undecided().map_or(trials.clone(), |until| format!("{} to {trials}", until.at_least))
 }

@@ -1,6 +1,7 @@
 //! Runs a whole sweep, from its file to the manifest. `run`, `serve` and `ssh` share this.
 
 mod end;
+mod precision;
 mod summary;
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,7 +19,7 @@ use granule_farm::dialogue::failure_in_short;
 use granule_outputs::archive::{self, ArchiveError, Lock};
 use granule_outputs::drawn;
 use granule_outputs::manifest::{
-    CompletedRun, FileRecord, Journal, Manifest, ResolvedSweep, SetAside, StoreName, UnderWay,
+    CompletedRun, Decision, FileRecord, Journal, Manifest, ResolvedSweep, SetAside, StoreName, UnderWay,
     forget_under_way, write_stamps,
 };
 use granule_outputs::selection;
@@ -27,7 +28,7 @@ use granule_outputs::stamps::Seen;
 use granule_outputs::survey::{DirectorySurvey, FileChanges};
 use granule_outputs::{self as outputs, KeptFile, OutputError, OutputSource, PlannedFile};
 use granule_server::dashboard::{self, Dashboard};
-use granule_server::driver::{self, ComputeError, Records, RunOptions, RunOutcome};
+use granule_server::driver::{self, ComputeError, Growth, Records, RunOptions, RunOutcome, TrialRule};
 use granule_server::view::board::Views;
 use granule_server::view::log::{self, line};
 use granule_server::view::progress::Progress;
@@ -46,12 +47,14 @@ use tokio::sync::watch;
 
 pub(crate) use self::end::MAY_DEPEND;
 use self::end::{EarlyEnd, opening_help};
+use self::precision::{Course, Precision};
+pub(crate) use self::precision::{measures, short};
 use self::summary::{Computed, Done, FileCounts, RunFacts, RunSummary};
 use crate::cli;
 use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
-use crate::commands::sweep_file::read_sweep;
+use crate::commands::sweep_file::{read_sweep_and_text, trials_of};
 use crate::commands::this_machine::host;
 use crate::commands::this_process::{command_line, cpu_seconds};
 use crate::engines::ENGINES;
@@ -95,7 +98,7 @@ pub(crate) fn run(
     options: impl FnOnce(&Sweep) -> RunOptions,
 ) -> Result<(), Failure> {
     let begun = Beginning { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
-    let mut sweep = read_sweep(order.sweep)?;
+    let (mut sweep, text) = read_sweep_and_text(order.sweep)?;
     check_size(order.sweep, &sweep)?;
     let path = directory_of(&sweep, order.out);
     if path.is_dir() {
@@ -115,8 +118,12 @@ pub(crate) fn run(
     let store = Arc::new(open_store(&store, order.store.is_none())?);
     let store_name = archive::name_of_store(&path, store.path())?;
     let RunOrder { dashboard, json, replaces, .. } = *order;
+    let decisions = survey.decided(&sweep).map(|manifest| manifest.decisions.clone()).unwrap_or_default();
     let job = PreparedRun {
+        precision: Precision::new(&sweep, &plan, &store).map(Arc::new),
+        decisions,
         sweep,
+        text,
         resolved,
         plan,
         out,
@@ -172,9 +179,16 @@ impl Beginning {
 /// A run with all that it needs.
 struct PreparedRun {
     sweep: Sweep,
+    /// Text of the sweep file.
+    text: String,
     /// The sweep as it is recorded.
     resolved: ResolvedSweep,
+    /// While the number of trials is undecided, it has the most trials.
     plan: Arc<Plan>,
+    /// The rule that has not decided the number of trials yet.
+    precision: Option<Arc<Precision>>,
+    /// How the rule has decided.
+    decisions: Vec<Decision>,
     out: Directory,
     /// Keeps the directory for this run.
     _held: Option<Lock>,
@@ -201,7 +215,9 @@ struct Inventory {
     parts: Vec<ConditionStatus>,
     /// Stored trials by condition and seed, with the seeds of a condition adjacent.
     pairs: Vec<u32>,
-    /// Different trials that are not stored.
+    /// Different trials.
+    total: u64,
+    /// Those of them that are not stored.
     missing: u64,
 }
 
@@ -240,6 +256,14 @@ impl PreparedRun {
     ) -> Result<(), EarlyEnd> {
         let survey = std::mem::take(&mut self.survey);
         let is_interrupted = || stopped.borrow().is_some();
+        // Files are not everything: later runs, figures and tables are made from the store.
+        if !survey.trusts_store(&self.resolved, self.store.stamp()) {
+            let damaged = self.damaged(&is_interrupted).map_err(|error| self.ended(error, stopped))?;
+            self.remove_damaged(&damaged)?;
+        }
+        if let Some(text) = self.decide(0)? {
+            line(&text);
+        }
         let changes = survey.changes(&self.planned, &is_interrupted);
         let changes = changes.map_err(|error| self.ended(error, stopped))?;
         let has_manifest = survey.manifest.as_ref().is_some_and(|manifest| {
@@ -247,12 +271,7 @@ impl PreparedRun {
                 && manifest.set_aside.is_empty()
                 && manifest.sweep == self.resolved
         });
-        // Files are not everything: later runs, figures and tables are made from the store.
-        if !survey.trusts_store(&self.resolved, self.store.stamp()) {
-            let damaged = self.damaged(&is_interrupted).map_err(|error| self.ended(error, stopped))?;
-            self.remove_damaged(&damaged)?;
-        }
-        if changes.are_none() && has_manifest && self.inventory().missing == 0 {
+        if changes.are_none() && has_manifest && self.inventory(self.needed()).missing == 0 {
             return self.leave_as_it_is(done, &survey, &changes);
         }
         changes.check(self.out.path(), self.replaces).map_err(|refusal| EarlyEnd::Output(refusal.into()))?;
@@ -278,7 +297,7 @@ impl PreparedRun {
         self.is_only_begun.store(survey.manifest.is_some() && survey.under_way.is_none(), Ordering::Relaxed);
         self.tell_of_store(&survey);
         let terminal = Terminal::follow(self.views.board());
-        let computed = self.compute(stopped, &mut done.computed).await;
+        let computed = self.compute_enough(stopped, &mut done.computed).await;
         if records.is_some_and(|records| records.logs.load(Ordering::Relaxed) > 0) {
             let logs = self.out.path().join(outputs::logs::NAME);
             line(&format!("note: {} has how the program failed, and its output", shown(logs)));
@@ -347,13 +366,54 @@ impl PreparedRun {
         }
     }
 
+    /// Computes until the number of trials is decided, and all trials are stored or set aside.
+    async fn compute_enough(&mut self, stopped: &Stopped, computed: &mut Computed) -> Result<(), EarlyEnd> {
+        loop {
+            self.compute(stopped, computed).await?;
+            let Some(precision) = &self.precision else { return Ok(()) };
+            // The decisions are made again with the final results: audits may have replaced some.
+            let trials = precision.needed();
+            self.decide(trials)?;
+            if self.precision.is_none() {
+                let trials = self.plan.trials;
+                computed.outcome.set_aside.retain(|(id, _)| id.trial < trials);
+                computed.outcome.without_result.retain(|id| id.trial < trials);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Decides the number of trials from the stored ones, if it is undecided and they suffice. This many trials of each
+    /// condition and seed are stored or set aside; others may be stored, too. Returns the decision for people.
+    fn decide(&mut self, computed: u32) -> Result<Option<String>, EarlyEnd> {
+        let Some(precision) = Precision::new(&self.sweep, &self.plan, &self.store) else { return Ok(None) };
+        let course = precision.follow(computed).map_err(|error| EarlyEnd::Output(error.into()))?;
+        let Course::Decided(decisions) = course else {
+            self.precision = Some(Arc::new(precision));
+            return Ok(None);
+        };
+        let last = decisions.last().expect("a rule decides at least once");
+        let text = precision.describe(last);
+        self.sweep.decide(last.trials);
+        self.plan = Arc::new(Plan::new(&self.sweep));
+        self.planned = outputs::plan(&self.sweep, &self.plan);
+        self.resolved = ResolvedSweep::of(&self.sweep);
+        (self.precision, self.decisions) = (None, decisions);
+        Ok(Some(text))
+    }
+
+    /// Trials of each condition and seed that are certain to be needed.
+    fn needed(&self) -> u32 {
+        self.precision.as_ref().map_or(self.plan.trials, |precision| precision.needed())
+    }
+
     /// Returns the summary of a run that ends with this exit code.
     fn summary(&self, code: u8, done: &Done) -> RunSummary {
-        let total = self.plan.len();
+        let Inventory { total, missing, .. } = self.inventory(self.needed());
         let facts = RunFacts {
             sweep: &self.sweep.name,
             total,
-            stored: total - self.inventory().missing,
+            stored: total - missing,
             seconds: self.begun.at.elapsed().as_secs_f64(),
             cpu_seconds: cpu_seconds() - self.begun.cpu_seconds,
             out: &self.out.current_path(),
@@ -462,9 +522,8 @@ impl PreparedRun {
     }
 
     /// Computes the trials that the store lacks.
-    async fn compute(&self, stopped: &Stopped, computed: &mut Computed) -> Result<(), EarlyEnd> {
-        let Inventory { parts, pairs, missing } = self.inventory();
-        let total = self.plan.len();
+    async fn compute(&mut self, stopped: &Stopped, computed: &mut Computed) -> Result<(), EarlyEnd> {
+        let Inventory { parts, pairs, total, missing } = self.inventory(self.needed());
         let stored = total - missing;
         let asked: u64 = parts.iter().map(|part| part.total).sum();
         line(&format!(
@@ -472,7 +531,7 @@ impl PreparedRun {
             self.sweep.name,
             plural(self.sweep.conditions.len() as u64, "condition"),
             plural(self.sweep.seeds.len() as u64, "seed"),
-            plural(self.sweep.trials.into(), "trial"),
+            trials_of(&self.sweep),
             // Otherwise, the factors would not give the product.
             if asked > total { " distinct trials" } else { "" },
             self.entrance.describe(self.options.workers)
@@ -490,6 +549,11 @@ impl PreparedRun {
         driver::prepare(&self.plan, &self.store).map_err(EarlyEnd::Compute)?;
         let door = self.entrance.open().map_err(EarlyEnd::Entrance)?;
         let _beacon = self.entrance.light(&door);
+        self.options.growth = self.precision.as_ref().map(|precision| Growth {
+            trials: precision.needed(),
+            rule: Arc::clone(precision) as Arc<dyn TrialRule>,
+        });
+        let missing = self.inventory(self.plan.trials).missing;
         let mut progress = Progress::new(parts, pairs, total, stored);
         let (interrupt, interrupted) = watch::channel(false);
         let mut signals = stopped.clone();
@@ -511,7 +575,7 @@ impl PreparedRun {
         )
         .await;
         forward.abort();
-        computed.trials += missing.saturating_sub(self.inventory().missing);
+        computed.trials += missing.saturating_sub(self.inventory(self.plan.trials).missing);
         match result {
             Ok(outcome) => {
                 computed.outcome.add(outcome);
@@ -522,29 +586,31 @@ impl PreparedRun {
         }
     }
 
-    fn inventory(&self) -> Inventory {
+    /// Counts the first trials of each condition and seed, up to this number.
+    fn inventory(&self, trials: u32) -> Inventory {
         let part = |condition: &granule_sweep::Condition| ConditionStatus {
             name: condition.name.clone(),
-            total: self.sweep.seeds.len() as u64 * u64::from(self.sweep.trials),
+            total: self.sweep.seeds.len() as u64 * u64::from(trials),
             stored: 0,
         };
         let mut parts: Vec<ConditionStatus> = self.sweep.conditions.iter().map(part).collect();
         let seeds = self.sweep.seeds.len();
         let mut pairs = vec![0; parts.len() * seeds];
-        let mut missing = 0;
+        let (mut total, mut missing) = (0, 0);
         for (at, cohort) in self.plan.cohorts.iter().enumerate() {
             for variant in &cohort.variants {
                 let is_stored =
                     |trial: &u32| self.store.contains(variant.fingerprint.trial(cohort.seed, *trial));
-                let stored = (0..self.plan.trials).filter(is_stored).count() as u64;
-                missing += u64::from(self.plan.trials) - stored;
+                let stored = (0..trials).filter(is_stored).count() as u64;
+                total += u64::from(trials);
+                missing += u64::from(trials) - stored;
                 for &condition in &variant.conditions {
                     parts[condition].stored += stored;
                     pairs[condition * seeds + self.plan.seed_of(at)] += stored as u32;
                 }
             }
         }
-        Inventory { parts, pairs, missing }
+        Inventory { parts, pairs, total, missing }
     }
 
     /// Writes the files that are not in place. Returns the records of all files.
@@ -640,6 +706,7 @@ impl PreparedRun {
                 true => self.options.packages.clone().unwrap_or_default(),
                 false => outcome.packages.clone(),
             },
+            sweep_file: Some(self.text.clone()),
             workers_shut_out: outcome.quarantined.clone(),
             disagreements: outcome.disagreements.clone(),
         };
@@ -650,7 +717,7 @@ impl PreparedRun {
         let stamps = Seen::of(kept.iter());
         let records = kept.into_iter().map(|(record, _)| record).collect();
         let store = set_aside.is_empty().then(|| self.store.stamp()).flatten();
-        let manifest = Manifest::new(self.resolved.clone(), run, set_aside, records);
+        let manifest = Manifest::new(self.resolved.clone(), self.decisions.clone(), run, set_aside, records);
         manifest.write(&self.out, stamps, store)?;
         let is_moved_along = self.store.path().starts_with(self.out.path()) && out != self.out.path();
         if !is_moved_along && !self.store.is_in_place() {
@@ -709,8 +776,7 @@ impl PreparedRun {
     }
 
     fn interrupted(&self, stopped: &Stopped) -> EarlyEnd {
-        let missing = self.inventory().missing;
-        let total = self.plan.len();
+        let Inventory { total, missing, .. } = self.inventory(self.needed());
         let stop = stopped.borrow().unwrap_or(Stop::Interrupt);
         EarlyEnd::Interrupted { stop, stored: total - missing, total }
     }

@@ -8,6 +8,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use granule_outputs::research_object::{COMMENT, METADATA};
 use granule_outputs::table::Format;
 use granule_system::files::{self, kind_of};
 use granule_system::hex;
@@ -21,6 +22,8 @@ use crate::failure::Failure;
 pub(crate) enum TargetKind<'a> {
     /// A table of `granule export` with these columns.
     Table(Format, &'a [String]),
+    /// A research object of `granule export`.
+    ResearchObject,
     /// A page of `granule report`.
     Report,
     /// A page of the manual.
@@ -44,6 +47,7 @@ impl TargetKind<'_> {
             TargetKind::Table(Format::Csv, _) => "a CSV table",
             TargetKind::Table(Format::Parquet, _) => "a Parquet table",
             TargetKind::Table(Format::Npz, _) => "an NPZ table",
+            TargetKind::ResearchObject => "a research object",
             TargetKind::Report => "a report",
             TargetKind::Manual => "a manual page",
             TargetKind::Script => "a job script",
@@ -71,6 +75,12 @@ impl TargetKind<'_> {
                     && (NPZ_FILES.iter().all(|name| has(tail, name))
                         || columns.iter().all(|name| has(tail, &format!("{name}.npy"))))
             }
+            // The description is the first file.
+            TargetKind::ResearchObject => {
+                head.starts_with(b"PK\x03\x04")
+                    && head.get(30..).is_some_and(|name| name.starts_with(METADATA.as_bytes()))
+                    && comment_of_zip(tail).is_some_and(|comment| comment.starts_with(COMMENT.as_bytes()))
+            }
             TargetKind::Report => {
                 head.starts_with(b"<!DOCTYPE html>")
                     && has(head, "<meta name=\"generator\" content=\"granule ")
@@ -79,6 +89,12 @@ impl TargetKind<'_> {
             TargetKind::Script => is_script(head),
         }
     }
+}
+
+/// Returns the comment of an archive, which follows the last record.
+fn comment_of_zip(tail: &[u8]) -> Option<&[u8]> {
+    let at = tail.windows(4).rposition(|window| window == b"PK\x05\x06")?;
+    tail.get(at + 22..)
 }
 
 /// The beginning of a script's second line. The SHA-256 of all that follows the line is behind it.
@@ -163,10 +179,19 @@ mod tests {
         let at = |name: &str| place.path().join(name);
         let columns = ["condition", "seed", "trial", "rate"].map(str::to_owned);
         let table = |format| TargetKind::Table(format, &columns);
-        let own: [(TargetKind<'_>, &[u8]); 4] = [
+        let research_object = [
+            b"PK\x03\x04".as_slice(),
+            &[0; 26],
+            b"ro-crate-metadata.json .. PK\x05\x06",
+            &[0; 18],
+            b"granule 0.2.0",
+        ];
+        let research_object = research_object.concat();
+        let own: [(TargetKind<'_>, &[u8]); 5] = [
             (table(Format::Csv), b"condition,seed,trial,population,cell,time_ms\n"),
             (table(Format::Parquet), b"PAR1 .. population .. granule 0.1.0 .. PAR1"),
             (table(Format::Npz), b"PK\x03\x04 condition.npy seed.npy population.npy time_ms.npy"),
+            (TargetKind::ResearchObject, &research_object),
             (TargetKind::Report, b"<!DOCTYPE html><html><meta name=\"generator\" content=\"granule 0.1.0\">"),
         ];
         let others: [&[u8]; 5] = [

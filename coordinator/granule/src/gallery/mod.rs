@@ -4,14 +4,15 @@
 pub(crate) mod bare;
 mod folder;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use granule_engine::{Model, Spike, TrialSpikes};
 use granule_figures::paper;
 use granule_figures::sweep::{
-    Counter, Detail, Drive, MOST_SHOWN, Observed, ObservedCondition, RasterTrial, Traces, Window, axes,
-    conductances, heat_map, means, measures, psth, raster, responses, seeds,
+    Counter, Detail, Drive, MOST_SHOWN, Observed, ObservedCondition, OfCondition, RasterTrial, Sensitivity,
+    Traces, Window, axes, comparison, conductances, estimates, forest, heat_map, influences, matrices,
+    measures, psth, raster, responses, seeds, sensitivity,
 };
 use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
 use granule_granular::derive::{Conductances, SpikeCounts, Structure};
@@ -22,7 +23,7 @@ use granule_outputs::drawn::Preliminary;
 use granule_outputs::manifest::Manifest;
 use granule_outputs::selection::{Pair, Selection};
 use granule_outputs::{OutputError, rows};
-use granule_sweep::Sweep;
+use granule_sweep::{Design, Sweep};
 use granule_system::exit;
 use granule_system::threads::side_by_side;
 use granule_text::plural;
@@ -38,6 +39,8 @@ pub(crate) struct Choice {
     pub(crate) window: Option<Range<usize>>,
     /// The trial of the raster. The default is the first.
     pub(crate) trial: Option<u32>,
+    /// Name of the condition with which others are compared. The default is Control, or the first condition.
+    pub(crate) reference: Option<String>,
 }
 
 /// The figures of some conditions and seeds.
@@ -54,8 +57,13 @@ pub(crate) struct Gallery<'a> {
     choice: Choice,
     /// Notes for people about what is not drawn.
     pub(crate) notes: Vec<String>,
-    /// All measures of all conditions and seeds, and their means over seeds. Empty until all is drawn.
+    /// All measures of all conditions and seeds, their estimates over seeds, differences to the reference, and sensitivity
+    /// indices. Empty until all is drawn.
     pub(crate) tables: Vec<Table>,
+    /// Influence of the parameters on the measures, if the conditions are a sample of them.
+    pub(crate) sensitivity: Option<Sensitivity>,
+    /// Name of the reference, if there are differences.
+    pub(crate) reference: Option<String>,
 }
 
 /// The subject of a figure: the sweep, or one of its seeds.
@@ -90,7 +98,7 @@ fn drive_of(sweep: &Sweep) -> Drive {
 
 /// Returns the cells of the first population that figures show. In the granular layer, these are the driven cells. Of a
 /// model of the user's own, figures show all.
-fn shown_cells(model: &Model, seed: u32) -> Vec<u32> {
+pub(crate) fn shown_cells(model: &Model, seed: u32) -> Vec<u32> {
     if model.engine().is_program() {
         return (0..model.sizes().first().copied().unwrap_or(0)).collect();
     }
@@ -111,8 +119,20 @@ impl<'a> Gallery<'a> {
         if left_out > 0 {
             notes.push(format!("left out {} that the run set aside", plural(left_out, "trial")));
         }
-        let (preliminary, tables) = (None, Vec::new());
-        Gallery { archive, sweep, conditions, seeds, selection, preliminary, choice, notes, tables }
+        let (preliminary, tables, sensitivity, reference) = (None, Vec::new(), None, None);
+        Gallery {
+            archive,
+            sweep,
+            conditions,
+            seeds,
+            selection,
+            preliminary,
+            choice,
+            notes,
+            tables,
+            sensitivity,
+            reference,
+        }
     }
 
     /// Returns the gallery of the trials of a part of a sweep that are stored so far.
@@ -214,6 +234,17 @@ impl<'a> Gallery<'a> {
         Ok(())
     }
 
+    /// Returns the windows in which responses are counted, for people.
+    pub(crate) fn windows(&self) -> String {
+        let of = self.conditions.iter().map(|&at| &self.sweep.conditions[at].model);
+        let windows: BTreeSet<(usize, usize)> = match &self.choice.window {
+            Some(ms) => [(ms.start, ms.end)].into(),
+            None => of.map(|model| Window::of(model).ms).map(|ms| (ms.start, ms.end)).collect(),
+        };
+        let texts: Vec<String> = windows.iter().map(|(start, end)| format!("{start} to {end} ms")).collect();
+        texts.join(", ")
+    }
+
     fn window(&self, condition: &ObservedCondition) -> Window {
         let chosen = self.choice.window.clone();
         chosen.map_or_else(|| Window::of(&condition.model), |ms| Window { ms })
@@ -230,18 +261,23 @@ impl<'a> Gallery<'a> {
                 ObservedCondition { name: of.name.clone(), model: of.model.clone() }
             })
             .collect();
-        if conditions.len() > MOST_SHOWN {
+        let reference = self.reference_of(&conditions)?;
+        let chosen = shown(conditions.len(), reference);
+        if chosen.len() < conditions.len() {
             self.notes.push(format!(
-                "all figures except dose-response and the paper's show the first {MOST_SHOWN} of {} conditions; choose others \
-                    with --conditions",
-                conditions.len()
+                "figures with a panel for each condition show {} of {} conditions: {}, and others at equal distances in the \
+                    sweep; choose others with --conditions or --where",
+                chosen.len(),
+                conditions.len(),
+                conditions[reference].name
             ));
         }
-        let common = self.common(&of_condition[..of_condition.len().min(MOST_SHOWN)]);
+        let some_pairs: Vec<&[Pair]> = chosen.iter().map(|at| of_condition[*at]).collect();
+        let common = self.common(&some_pairs);
         let mut observed: Vec<Vec<Observed>> = Vec::new();
         let mut shown: Vec<(Vec<u32>, TrialSpikes)> = Vec::new();
         for (at, (condition, pairs)) in conditions.iter().zip(&of_condition).enumerate() {
-            let is_shown = at < MOST_SHOWN;
+            let is_shown = chosen.contains(&at);
             let mut of_seeds = Vec::with_capacity(pairs.len());
             for pair in *pairs {
                 let driven = shown_cells(&condition.model, sweep.seeds[pair.seed]);
@@ -265,11 +301,41 @@ impl<'a> Gallery<'a> {
         }
         let all: Vec<(&ObservedCondition, &[Observed])> =
             conditions.iter().zip(&observed).map(|(condition, of)| (condition, &of[..])).collect();
-        let some = &all[..all.len().min(MOST_SHOWN)];
+        let some: Vec<OfCondition<'_>> = chosen.iter().map(|at| all[*at]).collect();
+        let some = &some[..];
         let Some((first, _)) = some.first() else { return Ok(()) };
-        self.tables = vec![measures(&all), means(&all)];
+        self.tables = vec![measures(&all), estimates(&all)];
+        if all.len() > 1 {
+            self.tables.push(comparison(&all, reference));
+            self.reference = Some(conditions[reference].name.clone());
+        }
+        self.sensitivity = sensitivity(&all, &designs(sweep, &of_condition));
+        if let Some(of) = &self.sensitivity {
+            self.tables.push(of.table());
+            self.notes.extend(of.notes.iter().cloned());
+        }
         let drive = drive_of(sweep);
         let has_spikes = !sweep.engine.populations().is_empty();
+        // First what compares conditions, then what shows them one by one.
+        if all.len() > 1 {
+            for figure in forest(&all, reference) {
+                take(Of::Sweep, figure)?;
+            }
+        }
+        for axis in axes(&conditions) {
+            if let Some(figure) = responses(&all, &axis) {
+                take(Of::Sweep, figure)?;
+            }
+        }
+        for figure in matrices(&all) {
+            take(Of::Sweep, figure)?;
+        }
+        for figure in self.sensitivity.iter().flat_map(influences) {
+            take(Of::Sweep, figure)?;
+        }
+        if of_condition[0].len() > 1 {
+            take(Of::Sweep, seeds(some))?;
+        }
         if has_spikes {
             take(Of::Sweep, psth(some, drive))?;
         }
@@ -300,17 +366,24 @@ impl<'a> Gallery<'a> {
             ));
         }
         if !sweep.engine.is_program() {
-            self.draw_conductances(selection, some, &of_condition, take)?;
-        }
-        for axis in axes(&conditions) {
-            if let Some(figure) = responses(&all, &axis) {
-                take(Of::Sweep, figure)?;
-            }
-        }
-        if of_condition[0].len() > 1 {
-            take(Of::Sweep, seeds(some))?;
+            self.draw_conductances(selection, some, &some_pairs, take)?;
         }
         Ok(())
+    }
+
+    /// Returns the index of the reference among these conditions.
+    fn reference_of(&self, conditions: &[ObservedCondition]) -> Result<usize, Failure> {
+        let place = |name: &str| conditions.iter().position(|condition| condition.name == name);
+        match &self.choice.reference {
+            None => Ok(place(PAPER[0]).unwrap_or(0)),
+            Some(name) => place(name).ok_or_else(|| {
+                let message = format!(
+                    "error: --reference {name}: no such condition is drawn\n  help: name one of the conditions that `granule \
+                        status` lists"
+                );
+                Failure::new(exit::USAGE, message)
+            }),
+        }
     }
 
     /// Returns the first seed with a trial that is stored for all these conditions, and that trial.
@@ -523,6 +596,31 @@ impl<'a> Gallery<'a> {
     }
 }
 
+/// Returns the places of the conditions of each design among those that are drawn, if all of them are.
+fn designs(sweep: &Sweep, drawn: &[&[Pair]]) -> Vec<Range<usize>> {
+    let place = |condition: usize| drawn.iter().position(|pairs| pairs[0].condition == condition);
+    let places = |design: &Design| {
+        let of = design.conditions();
+        let (first, last) = (place(of.start)?, place(of.end.checked_sub(1)?)?);
+        // Conditions are drawn in the order of the sweep.
+        (last - first + 1 == of.len()).then_some(first..last + 1)
+    };
+    sweep.designs.iter().filter_map(places).collect()
+}
+
+/// Returns the conditions that figures show one by one: all if they are few, otherwise the reference, and others at equal
+/// distances.
+fn shown(count: usize, reference: usize) -> Vec<usize> {
+    let most = MOST_SHOWN.min(count);
+    let mut shown: Vec<usize> = (0..most).map(|i| i * (count - 1) / (most - 1).max(1)).collect();
+    if !shown.contains(&reference) {
+        // The nearest one gives way, so that the order stays that of the sweep.
+        let nearest = (0..most).min_by_key(|i| shown[*i].abs_diff(reference)).unwrap_or(0);
+        shown[nearest] = reference;
+    }
+    shown
+}
+
 fn structure(model: &Model, seed: u32) -> Structure {
     Structure::new(&layer_of(model), seed)
 }
@@ -564,7 +662,7 @@ fn derived(selection: &Selection<'_>, pair: &Pair) -> Result<Recorded, OutputErr
 }
 
 /// Checks that trials of so many ms contain the window.
-fn check_window(window: &Range<usize>, bins: usize, of: &str) -> Result<(), Failure> {
+pub(crate) fn check_window(window: &Range<usize>, bins: usize, of: &str) -> Result<(), Failure> {
     if window.end <= bins {
         return Ok(());
     }

@@ -91,6 +91,8 @@ struct RunHead<'a> {
     state: &'a str,
     elapsed_seconds: f64,
     trials: DifferentTrials,
+    /// Trials of each condition and seed that are known to be needed.
+    trials_each: u64,
     trials_per_second: f64,
     seconds_left: Option<f64>,
     spans: Parcel,
@@ -370,6 +372,9 @@ fn head<'a>(snapshot: &'a Snapshot, end: Option<&'a RunEnd>) -> RunHead<'a> {
         state: &snapshot.state,
         elapsed_seconds: snapshot.elapsed_seconds,
         trials: snapshot.trials,
+        trials_each: (snapshot.conditions.first()).map_or(0, |first| {
+            first.total * snapshot.conditions.len() as u64 / (snapshot.pairs.len() as u64).max(1)
+        }),
         trials_per_second: snapshot.trials_per_second,
         seconds_left: snapshot.seconds_left,
         spans: snapshot.spans,

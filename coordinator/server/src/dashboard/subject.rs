@@ -12,8 +12,6 @@ pub(super) struct ShownSweep {
     engine: &'static str,
     granule: &'static str,
     seeds: Vec<u32>,
-    /// Trials of each condition and seed.
-    trials: u32,
     populations: Vec<ShownPopulation>,
     pub(super) conditions: Vec<ShownCondition>,
 }
@@ -54,7 +52,6 @@ impl ShownSweep {
             engine: sweep.engine.name(),
             granule: env!("CARGO_PKG_VERSION"),
             seeds: sweep.seeds.clone(),
-            trials: sweep.trials,
             populations: sweep
                 .engine
                 .populations()

@@ -15,7 +15,7 @@ pub enum ComputeError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("cannot start worker process {}", program.display())]
     Start { program: PathBuf, source: io::Error },
-    #[error("cannot start a thread for the store")]
+    #[error("cannot start a thread")]
     Thread(#[source] io::Error),
     #[error("worker processes cannot compute here\n  because: a worker process {description}")]
     Starved { description: String },
@@ -41,6 +41,15 @@ pub enum ComputeError {
     Store(#[from] StoreError),
     #[error("interrupted")]
     Interrupted,
+}
+
+impl ComputeError {
+    /// Returns the error for a thread that ended without reporting one.
+    pub(super) fn of_thread(what: &str) -> ComputeError {
+        ComputeError::Abandoned(format!(
+            "the thread that {what} ended unexpectedly; this is a bug in granule"
+        ))
+    }
 }
 
 fn listed(complaints: &[String]) -> String {

@@ -89,7 +89,7 @@ impl Keeper {
     /// Sends a request. Waits while too many are unfinished.
     pub(super) async fn ask(&mut self, keep: Keep) -> Result<(), ComputeError> {
         let since = Instant::now();
-        self.requests.send(keep).await.map_err(|_| gone())?;
+        self.requests.send(keep).await.map_err(|_| ComputeError::of_thread("keeps the store"))?;
         self.is_slow |= since.elapsed() > LONG;
         Ok(())
     }
@@ -105,13 +105,6 @@ impl Keeper {
         let _ = self.ended.await;
         let _ = self.thread.join();
     }
-}
-
-/// Returns the error for a thread that ended without reporting one.
-pub(super) fn gone() -> ComputeError {
-    ComputeError::Abandoned(
-        "the thread that keeps the store ended unexpectedly; this is a bug in granule".into(),
-    )
 }
 
 /// The store's thread: takes all requests that have arrived and makes them durable together.

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use granule_engine::Engine;
 use granule_farm::catalogue::Catalogue;
-use granule_farm::scheduler::{ConnectionId, Scheduler, SchedulerConfig, TrialId, WorkerName};
-use granule_store::Store;
+use granule_farm::scheduler::{ConnectionId, PlanShape, Scheduler, SchedulerConfig, TrialId, WorkerName};
+use granule_store::{Store, StoreError};
 use granule_sweep::plan::Plan;
+use tokio::sync::oneshot;
 
 use super::keeper::Keeper;
 use super::quotas::Quotas;
@@ -50,6 +51,35 @@ pub struct RunOptions {
     pub packages: Option<BTreeMap<String, String>>,
     /// Records what the user's program reports.
     pub records: Option<Arc<dyn Records>>,
+    /// Decides how many of the plan's trials are computed. If none, all are.
+    pub growth: Option<Growth>,
+}
+
+/// A number of trials that grows.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    /// Trials of each condition and seed that are certain to be needed.
+    pub trials: u32,
+    pub rule: Arc<dyn TrialRule>,
+}
+
+/// Decides how many trials a sweep needs.
+pub trait TrialRule: fmt::Debug + Send + Sync {
+    /// Decides after this many trials of each condition and seed. All of them are stored, except those that were set
+    /// aside. Reads the store, so it has a thread of its own.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn decide(&self, trials: u32) -> Result<Verdict, StoreError>;
+}
+
+/// A decision on the number of trials.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The number of trials that the sweep needs at least; `None` if the present number is enough.
+    pub next: Option<u32>,
+    /// The reason, for people.
+    pub text: String,
 }
 
 /// Records what the user's program reports, as soon as it does.
@@ -96,6 +126,8 @@ pub(super) struct Driver<'a> {
     pub(super) joined: u64,
     /// Time of the last notice about a refusal, and the number of refusals since.
     pub(super) refused: Option<(Instant, u64)>,
+    /// The decision on the number of trials that is being made.
+    pub(super) verdict: Option<oneshot::Receiver<Result<Verdict, StoreError>>>,
 }
 
 /// A worker as messages describe it.
@@ -119,8 +151,12 @@ impl<'a> Driver<'a> {
         workers: Workers,
         keeper: Keeper,
     ) -> Driver<'a> {
-        let catalogue = Catalogue::new(plan);
-        let shape = catalogue.shape(|stream| store.spans(stream));
+        let mut catalogue = Catalogue::new(plan);
+        if let Some(growth) = &options.growth {
+            catalogue.limit(growth.trials);
+        }
+        let may_grow = options.growth.is_some();
+        let shape = PlanShape { may_grow, ..catalogue.shape(|stream| store.spans(stream)) };
         let scheduler = Scheduler::new(options.scheduler, shape, |id| store.contains(catalogue.key(id)));
         Driver {
             options,
@@ -148,6 +184,7 @@ impl<'a> Driver<'a> {
             quotas: Quotas::default(),
             joined: 0,
             refused: None,
+            verdict: None,
         }
     }
 }

@@ -45,6 +45,17 @@ impl Progress {
         }
     }
 
+    /// Notes that the sweep needs one more trial of this seed, which may be stored already. These conditions share it.
+    pub fn need(&mut self, conditions: &[usize], seed: usize, is_stored: bool) {
+        self.total += 1;
+        conditions.iter().for_each(|&condition| self.parts[condition].total += 1);
+        if is_stored {
+            self.reused += 1;
+            self.pace.reuse();
+            self.advance(conditions, seed);
+        }
+    }
+
     fn pair(&mut self, condition: usize, seed: usize) -> &mut u32 {
         let seeds = self.pairs.len() / self.parts.len();
         &mut self.pairs[condition * seeds + seed]
@@ -113,6 +124,11 @@ impl TrialPace {
         }
     }
 
+    /// Notes that a trial is done that was not computed, so that the pace does not change.
+    fn reuse(&mut self) {
+        self.samples.iter_mut().for_each(|(_, done)| *done += 1);
+    }
+
     fn rate(&self, now: Duration, done: u64) -> f64 {
         let (since, before) = self.samples[0];
         done.saturating_sub(before) as f64 / now.saturating_sub(since).as_secs_f64().max(1e-3)
@@ -145,6 +161,15 @@ mod tests {
         progress.retreat(&[0, 2], 0);
         assert_eq!(progress.trials(), (20, 3, 2));
         assert_eq!(progress.pairs(), [1, 2, 1]);
+        let rate = progress.pace.rate(Duration::from_secs(1), progress.done);
+        progress.need(&[0, 2], 0, true);
+        progress.need(&[1], 0, false);
+        assert_eq!((progress.trials(), progress.parts()[1].total), ((22, 4, 3), 11));
+        assert_eq!(
+            progress.pace.rate(Duration::from_secs(1), progress.done),
+            rate,
+            "a stored trial took no time"
+        );
     }
 
     #[test]

@@ -145,9 +145,11 @@ impl Bars {
     }
 
     fn show(&mut self, snapshot: &Snapshot, elapsed: Duration) {
+        self.overall.set_length(snapshot.trials.total);
         self.overall.set_position(snapshot.trials.stored);
         self.overall.set_message(brief(elapsed));
         for (bar, part) in self.conditions.iter().zip(&snapshot.conditions) {
+            bar.set_length(part.total);
             bar.set_position(part.stored);
         }
         if let Some(bar) = &self.complete {

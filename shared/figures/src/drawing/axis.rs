@@ -8,6 +8,8 @@ use super::text::text_width;
 const ROOM_DOWN: f64 = 18.0;
 /// Smallest gap between two numbers in a row, in points.
 const GAP_ACROSS: f64 = 7.0;
+/// Smallest gap between two names in a row, in points.
+const GAP_NAMES: f64 = 2.0;
 /// Most ticks of an axis; more are never useful.
 const MOST_TICKS: usize = 9;
 
@@ -49,7 +51,7 @@ impl Axis {
     /// Returns ticks that fit in a row on this width in points.
     pub(super) fn ticks_across(&self, width: f64) -> Vec<Tick> {
         if let Some(ticks) = &self.ticks {
-            return ticks.clone();
+            return self.spaced(ticks, width);
         }
         let fits = |ticks: &[Tick]| {
             ticks.windows(2).all(|pair| {
@@ -60,6 +62,22 @@ impl Axis {
         };
         let all = (2..=MOST_TICKS).rev().map(|most| self.scale.ticks(most));
         all.into_iter().find(|ticks| fits(ticks)).unwrap_or_default()
+    }
+
+    /// Returns ascending ticks without the names that would touch the name before.
+    fn spaced(&self, ticks: &[Tick], width: f64) -> Vec<Tick> {
+        let mut free_from = f64::NEG_INFINITY;
+        let mut spaced = ticks.to_vec();
+        for tick in spaced.iter_mut().filter(|tick| !tick.label.is_empty()) {
+            let (at, half) =
+                (self.scale.fraction(tick.value) * width, text_width(&tick.label, size::SMALL, false) / 2.0);
+            if at - half < free_from {
+                tick.label.clear();
+            } else {
+                free_from = at + half + GAP_NAMES;
+            }
+        }
+        spaced
     }
 }
 

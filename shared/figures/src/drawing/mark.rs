@@ -80,6 +80,17 @@ pub enum Mark {
         /// Style of the line.
         stroke: Stroke,
     },
+    /// A line of text in the middle of a point's height.
+    Label {
+        /// The point.
+        at: (f64, f64),
+        /// The text, with the markup of [`Canvas::text`].
+        text: String,
+        /// The part of the text that lies at `at`.
+        anchor: Anchor,
+        /// Colour of the text.
+        color: Color,
+    },
     /// A line of text.
     Text {
         /// Position of the baseline.
@@ -268,6 +279,11 @@ impl Mark {
             Mark::Down { at, stroke } => {
                 let x = plane.x(*at);
                 canvas.lines([&[(x, 0.0), (x, plane.height)][..]], *stroke);
+            }
+            Mark::Label { at, text, anchor, color } => {
+                let (x, y) = plane.at(*at);
+                let style = TextStyle { color: *color, ..TextStyle::new(super::size::SMALL, *anchor) };
+                canvas.text((x, y + 0.36 * super::size::SMALL), text, style);
             }
             Mark::Text { at, text, anchor } => {
                 canvas.text(plane.at(*at), text, TextStyle::new(super::size::SMALL, *anchor));

@@ -33,7 +33,7 @@ pub enum Scale {
 pub struct Tick {
     /// Number at the tick.
     pub value: f64,
-    /// Label of the tick.
+    /// Label of the tick. On a vertical axis, `\n` begins another line.
     pub label: String,
 }
 
@@ -88,6 +88,14 @@ impl Scale {
     pub fn from_zero(values: impl IntoIterator<Item = f64>, room: f64) -> Scale {
         let (_, high) = range(values.into_iter().filter(|value| value.is_finite()));
         if high > 0.0 { Scale::linear(0.0, high * (1.0 + room)) } else { Scale::linear(0.0, 1.0) }
+    }
+
+    /// Returns the number at this distance from another, in fractions of the axis.
+    pub fn shifted(self, value: f64, by: f64) -> f64 {
+        match self {
+            Scale::Linear { low, high } => value + by * (high - low),
+            Scale::Log { low, high, .. } => value * (high / low).powf(by),
+        }
     }
 
     /// Returns the place of a number: 0 at the beginning of the axis, 1 at its end, NaN if it has none.

@@ -1,7 +1,8 @@
 use ndarray::{Array1, Array2};
 
 use super::*;
-use crate::{Criteria, DrivenConductances, Recording, Responses};
+use crate::analysis::Quantity;
+use crate::{Change, Criteria, DrivenConductances, Recording, Responses};
 
 /// Recordings, from usual to unusual ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -147,6 +148,17 @@ fn every_figure_is_well_formed_and_says_what_it_is() {
 fn no_text_meets_another_or_the_edge_of_the_page() {
     for (kind, figure) in everything() {
         figure.check_layout(&format!("{kind:?}, {}", figure.name));
+    }
+}
+
+#[test]
+fn names_of_classes_are_below_every_panel_of_the_summary() {
+    for kind in KINDS {
+        let texts = summary(&analysis(kind)).texts();
+        for class in Change::COMPARED {
+            let found = texts.iter().filter(|text| *text == class.name()).count();
+            assert_eq!(found, Quantity::ALL.len(), "{kind:?}: {texts:?}");
+        }
     }
 }
 

@@ -3,34 +3,54 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use granule_engine::space::{CellFactor, Parameter, Space, Value};
+use granule_statistics::estimate::Estimate;
 
 use super::observed::{Observed, over_seeds};
-use super::show::{MOST_LINES, WIDTH_MM, counted, layout, line, measured, measures_of, short};
+use super::show::{
+    MOST_LINES, WIDTH_MM, briefs, counted, layout, line, mean_over, measured, measures_of, ordered_line,
+    scale_of, short, words, words_inside,
+};
 use super::{Measure, ObservedCondition};
-use crate::analysis::Summary;
-use crate::drawing::{Canvas, Legend, Mark, Panel, Point, Scale, Shape, Swatch, grid};
+use crate::drawing::{
+    Canvas, Color, Dash, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, Tick, grid,
+};
 use crate::{Column, Figure, Table, drawing};
 
 /// A parameter with numbers that differ between conditions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DoseAxis {
-    /// Path of the parameter.
-    pub path: &'static str,
-    /// Unit of the values; empty for none.
-    pub unit: &'static str,
+    /// The parameter.
+    pub parameter: &'static Parameter,
     /// The different values, in ascending order.
     pub values: Vec<f64>,
+    /// All parameters of the engine.
+    pub(super) space: &'static Space,
 }
 
 impl DoseAxis {
-    /// Returns the path with the unit.
-    fn label(&self) -> String {
-        if self.unit.is_empty() { self.path.to_owned() } else { format!("{} ({})", self.path, self.unit) }
+    /// Returns the words for the parameter, with the unit.
+    pub(super) fn label(&self) -> String {
+        let words = words(self.space, self.parameter);
+        if self.parameter.unit().is_empty() { words } else { format!("{words} ({})", self.parameter.unit()) }
+    }
+
+    /// Returns the words for the parameter in the middle of a sentence.
+    pub(super) fn words_inside(&self) -> String {
+        words_inside(self.space, self.parameter)
+    }
+
+    /// Returns the path as a part of a figure's name.
+    pub(super) fn name(&self) -> String {
+        self.parameter.path.replace('.', "-")
     }
 }
 
-fn number(parameter: &Parameter, condition: &ObservedCondition) -> Option<f64> {
-    match condition.model.values().of(parameter) {
+pub(super) fn number(parameter: &Parameter, condition: &ObservedCondition) -> Option<f64> {
+    number_of(condition.model.values().of(parameter))
+}
+
+fn number_of(value: &Value) -> Option<f64> {
+    match value {
         Value::Number(x) => Some(*x),
         Value::Count(n) => Some(f64::from(*n)),
         Value::Factor(CellFactor::Constant(x)) => Some(*x),
@@ -68,7 +88,7 @@ fn text(parameter: &Parameter, value: &Value) -> String {
 }
 
 /// Whether the parameter is the number of a stream or a seed. Such a number is no dose.
-fn is_label(space: &Space, parameter: &Parameter) -> bool {
+pub(super) fn is_label(space: &Space, parameter: &Parameter) -> bool {
     let is_stream = space.sharing().is_some_and(|sharing| sharing.stream == parameter.path);
     is_stream || parameter.path.ends_with("seed")
 }
@@ -83,16 +103,33 @@ fn space_of<'a>(mut conditions: impl Iterator<Item = &'a ObservedCondition>) -> 
 pub fn axes(conditions: &[ObservedCondition]) -> Vec<DoseAxis> {
     let Some(space) = space_of(conditions.iter()) else { return Vec::new() };
     let doses = space.parameters().iter().filter(|parameter| !is_label(space, parameter));
-    doses.map(|parameter| axis(parameter, conditions)).filter(|axis| axis.values.len() > 2).collect()
+    doses
+        .map(|parameter| axis_of(space, parameter, conditions.iter()))
+        .filter(|axis| axis.values.len() > 2)
+        .collect()
+}
+
+/// Returns the parameters that have at least two values among these conditions, in the documentation's order.
+pub(super) fn all_axes<'a>(conditions: impl Iterator<Item = &'a ObservedCondition> + Clone) -> Vec<DoseAxis> {
+    let Some(space) = space_of(conditions.clone()) else { return Vec::new() };
+    let doses = space.parameters().iter().filter(|parameter| !is_label(space, parameter));
+    doses
+        .map(|parameter| axis_of(space, parameter, conditions.clone()))
+        .filter(|axis| axis.values.len() > 1)
+        .collect()
 }
 
 /// Returns a parameter as an axis, with those of its values that are numbers.
-fn axis(parameter: &Parameter, conditions: &[ObservedCondition]) -> DoseAxis {
-    let values = conditions.iter().filter_map(|condition| number(parameter, condition));
+fn axis_of<'a>(
+    space: &'static Space,
+    parameter: &'static Parameter,
+    conditions: impl Iterator<Item = &'a ObservedCondition>,
+) -> DoseAxis {
+    let values = conditions.filter_map(|condition| number(parameter, condition));
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.dedup();
-    DoseAxis { path: parameter.path, unit: parameter.unit(), values }
+    DoseAxis { parameter, values, space }
 }
 
 /// A condition with its value on the axis, and its observations.
@@ -112,28 +149,37 @@ const LEAST_POINTS: usize = 8;
 /// Most characters of a legend entry.
 const MOST_LETTERS: usize = 90;
 
-/// Draws the measures against a parameter: mean and standard error over seeds, and a line for each
-/// combination of the other parameters. If no two conditions share a combination, draws single points for 8
-/// or more conditions; for fewer, returns `None`.
+/// Draws the measures against a parameter: mean and 95 % interval over seeds, and a line for each combination of the other
+/// parameters. If these differ in one number, lines are in its order, from pale to dark. A single line also has those of
+/// its seeds. If no two conditions share a combination, draws single points for 8 or more conditions; for fewer, returns
+/// `None`.
 pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAxis) -> Option<Figure> {
     let space = space_of(conditions.iter().map(|(condition, _)| *condition))?;
     let others = others(space, axis);
-    let groups = groups(conditions, space.parameter(axis.path)?, &others);
-    let mut drawn: Vec<&Group<'_>> = groups.iter().filter(|group| group.members.len() > 1).collect();
+    let groups = groups(conditions, axis.parameter, &others);
+    let (groups, _) = in_order(groups.iter().collect());
+    let mut drawn: Vec<&Group<'_>> = groups.iter().copied().filter(|group| group.members.len() > 1).collect();
     let is_scatter = drawn.is_empty();
     if is_scatter {
         if groups.len() < LEAST_POINTS {
             return None;
         }
-        drawn = groups.iter().collect();
+        drawn.clone_from(&groups);
     }
+    // Groups that are not drawn may differ in more.
+    let (mut drawn, is_ordered) = in_order(drawn);
     let hidden = if is_scatter { 0 } else { drawn.len().saturating_sub(MOST_LINES) };
     drawn.truncate(drawn.len() - hidden);
     let measures = measures_of(conditions);
+    let style = match (is_scatter, is_ordered) {
+        (true, _) => Style::Points,
+        (false, true) => Style::Ordered(drawn.len()),
+        (false, false) => Style::Lines,
+    };
     let panels: Vec<Panel> = (0..)
         .zip('A'..)
         .zip(&measures)
-        .map(|((i, letter), measure)| panel(&drawn, is_scatter, axis, i, *measure).letter(letter))
+        .map(|((i, letter), measure)| panel(&drawn, style, axis, i, *measure).letter(letter))
         .collect();
 
     let mut entries = Vec::new();
@@ -142,12 +188,19 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
         let swatch = Swatch::Point(Shape::Disc, DIAMETER, line(0).color);
         entries.push((swatch, "a condition; other parameters differ, too".to_owned()));
     } else if drawn.len() > 1 {
-        let names = names(&drawn, &others);
+        let names = names(space, &drawn, &others);
         is_numbered = names.iter().any(|name| name.chars().count() > MOST_LETTERS);
         entries.extend(names.into_iter().enumerate().map(|(i, name)| {
             let name = if is_numbered { format!("{}: {name}", i + 1) } else { name };
-            (Swatch::Line(line(i)), short(&name, MOST_LETTERS))
+            (Swatch::Line(style.stroke(i)), short(&name, MOST_LETTERS))
         }));
+    }
+    let seeds = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
+    if seeds > 1 {
+        if drawn.len() == 1 && !is_scatter {
+            entries.push((Swatch::Line(SEED), "a seed".to_owned()));
+        }
+        entries.push((Swatch::None, mean_over(seeds)));
     }
     let legend = Legend::new(entries);
     let (columns, height) = layout(panels.len(), 3, 53.0);
@@ -157,7 +210,7 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
     grid(&mut canvas, rest, columns, &panels);
 
     let mut description = format!(
-        "{} against {}, of {}: mean and standard error over seeds.",
+        "{} against {}, of {}: mean and 95 % interval over seeds, if there are several.",
         measured(measures.len()),
         axis.label(),
         counted(drawn.iter().map(|group| group.members.len()).sum(), "condition")
@@ -172,8 +225,8 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
     if hidden > 0 {
         description.push_str(&format!(" Lines that only the table has: {hidden}."));
     }
-    let name = format!("dose-response-{}", axis.path.replace('.', "-"));
-    let title = format!("Responses against {}", axis.path);
+    let name = format!("dose-response-{}", axis.name());
+    let title = format!("Responses against {}", axis.words_inside());
     let lines = is_numbered.then_some(&drawn[..]);
     let table = table(&groups, &others, lines, axis, &measures);
     Some(Figure::new(name, title, description, canvas, vec![table]))
@@ -181,7 +234,8 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
 
 /// Returns the parameters that distinguish lines.
 fn others(space: &'static Space, axis: &DoseAxis) -> Vec<&'static Parameter> {
-    let is_other = |parameter: &&Parameter| parameter.path != axis.path && !is_label(space, parameter);
+    let is_other =
+        |parameter: &&Parameter| parameter.path != axis.parameter.path && !is_label(space, parameter);
     space.parameters().iter().filter(is_other).collect()
 }
 
@@ -209,8 +263,26 @@ fn groups<'a>(
     groups
 }
 
+/// Sorts the groups by the values that distinguish them, if these are numbers. Returns whether one number does so alone.
+fn in_order<'a, 'b>(mut groups: Vec<&'b Group<'a>>) -> (Vec<&'b Group<'a>>, bool) {
+    let count = groups.first().map_or(0, |group| group.others.len());
+    let differs = |i: &usize| groups.iter().any(|group| group.others[*i] != groups[0].others[*i]);
+    let differing: Vec<usize> = (0..count).filter(differs).collect();
+    let numbers = |group: &Group<'_>| -> Option<Vec<f64>> {
+        differing.iter().map(|&i| number_of(&group.others[i])).collect()
+    };
+    if groups.iter().any(|group| numbers(group).is_none()) {
+        return (groups, false);
+    }
+    groups.sort_by(|a, b| {
+        let pairs = numbers(a).into_iter().flatten().zip(numbers(b).into_iter().flatten());
+        pairs.map(|(a, b)| a.total_cmp(&b)).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+    });
+    (groups, differing.len() == 1)
+}
+
 /// Returns a unique name for each group: its values of the parameters that differ between the groups.
-fn names(groups: &[&Group<'_>], others: &[&Parameter]) -> Vec<String> {
+fn names(space: &Space, groups: &[&Group<'_>], others: &[&Parameter]) -> Vec<String> {
     let mut parts: Vec<Vec<String>> = vec![Vec::new(); groups.len()];
     for (i, parameter) in others.iter().enumerate() {
         let texts = |of: fn(&Value) -> Value| -> Vec<String> {
@@ -223,7 +295,7 @@ fn names(groups: &[&Group<'_>], others: &[&Parameter]) -> Vec<String> {
         }
         let texts = if different(&rounded) == different(&exact) { rounded } else { exact };
         for (parts, text) in parts.iter_mut().zip(texts) {
-            parts.push(format!("{} = {text}", parameter.path));
+            parts.push(format!("{} {text}", words(space, parameter)));
         }
     }
     parts.into_iter().map(|parts| parts.join(", ")).collect()
@@ -240,51 +312,120 @@ fn scale(values: &[f64]) -> Scale {
     }
 }
 
-fn panel(groups: &[&Group<'_>], is_scatter: bool, axis: &DoseAxis, which: usize, measure: Measure) -> Panel {
-    let of = |group: &Group<'_>| -> Vec<(f64, f64, Option<f64>)> {
-        let point = |&(x, _, observed): &Member<'_>| {
-            let Summary { mean, sem, .. } = over_seeds(observed, which);
-            mean.map(|mean| (x, mean, sem))
-        };
-        group.members.iter().filter_map(point).collect()
+/// Most values of a parameter that are all marked on its axis.
+const MOST_TICKS: usize = 6;
+
+/// Largest shift of lines against each other, and of the first against the last, as fractions of the axis.
+const WIDEST_SHIFT: f64 = 0.02;
+const WIDEST_SPREAD: f64 = 0.07;
+
+/// Style of the line of a seed.
+const SEED: Stroke = Stroke { color: Color::rgb(170, 170, 170), width: 0.4, dash: Dash::Solid };
+
+/// How conditions are drawn.
+#[derive(Clone, Copy)]
+enum Style {
+    Points,
+    Lines,
+    /// So many lines in the order of a number.
+    Ordered(usize),
+}
+
+impl Style {
+    fn stroke(self, i: usize) -> Stroke {
+        match self {
+            Style::Points => line(0),
+            Style::Lines => line(i),
+            Style::Ordered(of) => ordered_line(i, of),
+        }
+    }
+}
+
+fn panel(groups: &[&Group<'_>], style: Style, axis: &DoseAxis, which: usize, measure: Measure) -> Panel {
+    let of = |group: &Group<'_>| -> Vec<(f64, Estimate)> {
+        let estimate = |&(x, _, observed): &Member<'_>| (x, over_seeds(observed, which));
+        group.members.iter().map(estimate).filter(|(_, of)| of.mean.is_some()).collect()
     };
-    let tops = groups.iter().flat_map(|group| of(group)).map(|(_, mean, sem)| mean + sem.unwrap_or(0.0));
-    let y = Scale::from_zero(tops, 0.06);
-    let label = axis.label();
-    let x = drawing::Axis::new(scale(&axis.values), &label);
-    let mut panel = Panel::new(x, drawing::Axis::new(y, &measure.label()));
-    let mut is_empty = true;
+    let seeds = if groups.len() == 1 && !matches!(style, Style::Points) {
+        of_seeds(groups[0], which)
+    } else {
+        vec![]
+    };
+    let ends =
+        groups.iter().flat_map(|group| of(group)).flat_map(|(_, of)| [of.mean, of.low, of.high]).flatten();
+    let ends: Vec<f64> = ends.chain(seeds.iter().flatten().map(|(_, y)| *y)).collect();
+    let scale = scale(&axis.values);
+    let x = drawing::Axis::new(scale, &axis.label());
+    let x = match axis.values.len() <= MOST_TICKS {
+        true => {
+            let ticks = axis.values.iter().zip(briefs(&axis.values));
+            x.with_ticks(ticks.map(|(&value, label)| Tick { value, label }).collect())
+        }
+        false => x,
+    };
+    let apart = axis.values.windows(2).map(|pair| scale.fraction(pair[1]) - scale.fraction(pair[0]));
+    let nearest = apart.fold(1.0, f64::min);
+    let mut panel = Panel::new(x, drawing::Axis::new(scale_of(ends.iter().copied()), &measure.label()));
+    for points in seeds {
+        panel.add(Mark::Line { points, stroke: SEED });
+    }
     for (i, group) in groups.iter().enumerate() {
-        let points = of(group);
-        is_empty &= points.is_empty();
-        let stroke = line(if is_scatter { 0 } else { i });
-        if !is_scatter {
+        let stroke = style.stroke(i);
+        // Lines are shifted against each other, so that they do not hide each other.
+        let shift =
+            if matches!(style, Style::Points) { 0.0 } else { i as f64 - (groups.len() - 1) as f64 / 2.0 };
+        let shift = shift * WIDEST_SHIFT.min(WIDEST_SPREAD.min(0.5 * nearest) / groups.len() as f64);
+        let points: Vec<(f64, f64, Option<f64>)> = (of(group).into_iter())
+            .filter_map(|(x, of)| {
+                Some((
+                    scale.shifted(x, shift),
+                    of.mean?,
+                    of.high.zip(of.mean).map(|(high, mean)| high - mean),
+                ))
+            })
+            .collect();
+        if !matches!(style, Style::Points) {
             let line = points.iter().map(|&(x, y, _)| (x, y)).collect();
             panel.add(Mark::Line { points: line, stroke });
         }
-        let bars = points.iter().filter_map(|&(x, y, sem)| sem.map(|sem| (x, y, sem))).collect();
-        panel.add(Mark::ErrorBars { points: bars, stroke: drawing::Stroke::solid(stroke.color, 0.7) });
+        let bars = points.iter().filter_map(|&(x, y, half)| half.map(|half| (x, y, half))).collect();
+        panel.add(Mark::ErrorBars { points: bars, stroke: Stroke::solid(stroke.color, 0.7) });
         let point = |(x, y, _)| Point { x, y, diameter: DIAMETER, color: stroke.color };
         panel.add(Mark::Points { points: points.into_iter().map(point).collect(), shape: Shape::Disc });
     }
-    if is_empty {
+    if ends.is_empty() {
         panel.note("cannot be measured");
     }
     panel
 }
 
+/// Returns the line of each seed that has a value for every member of the group, if there are several.
+fn of_seeds(group: &Group<'_>, which: usize) -> Vec<Vec<(f64, f64)>> {
+    let Some((_, _, first)) = group.members.first().filter(|(_, _, of)| of.len() > 1) else {
+        return Vec::new();
+    };
+    let of_seed = |seed: u32| {
+        let value = |(x, _, of): &Member<'_>| {
+            let observed = of.iter().find(|of| of.seed == seed)?;
+            Some((*x, observed.measures[which]?))
+        };
+        group.members.iter().map(value).collect::<Option<Vec<_>>>()
+    };
+    first.iter().filter_map(|of| of_seed(of.seed)).collect()
+}
+
 /// Returns the table with a row for each condition. `lines` are the groups whose lines have numbers.
 fn table(
-    groups: &[Group<'_>],
+    groups: &[&Group<'_>],
     others: &[&Parameter],
     lines: Option<&[&Group<'_>]>,
     axis: &DoseAxis,
     measures: &[Measure],
 ) -> Table {
-    let all: Vec<&Group<'_>> = groups.iter().collect();
-    let names = names(&all, others);
+    let names = names(axis.space, groups, others);
     let rows: Vec<(&Group<'_>, &String, &Member<'_>)> = groups
         .iter()
+        .copied()
         .zip(&names)
         .flat_map(|(group, name)| group.members.iter().map(move |member| (group, name, member)))
         .collect();
@@ -302,7 +443,11 @@ fn table(
     for (i, measure) in measures.iter().enumerate() {
         let of = || rows.iter().map(|(_, _, (_, _, observed))| over_seeds(observed, i));
         columns.push(Column::optional(format!("{}_mean", measure.name()), of().map(|of| of.mean)));
-        columns.push(Column::optional(format!("{}_sem", measure.name()), of().map(|of| of.sem)));
+        columns.push(Column::optional(format!("{}_low_95", measure.name()), of().map(|of| of.low)));
+        columns.push(Column::optional(format!("{}_high_95", measure.name()), of().map(|of| of.high)));
     }
     Table::new("responses", columns)
 }
+
+#[cfg(test)]
+mod tests;

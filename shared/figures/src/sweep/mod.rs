@@ -9,25 +9,37 @@
 //! Populations and parameters are those of the engine. Of the first population, figures show the driven
 //! cells. The caller states which cells are driven, and describes them in words with a [`Drive`].
 
+mod compare;
 mod dose;
+mod forest;
 mod heat;
+mod influence;
+mod matrix;
 mod measure;
 mod observed;
 mod raster;
 mod seeds;
+mod sensitivity;
 mod show;
 mod time;
 mod traces;
+mod varied;
 
+pub use compare::{OfCondition, comparison, estimates, measures};
 pub use dose::{DoseAxis, axes, responses};
+pub use forest::forest;
 pub use heat::heat_map;
+pub use influence::influences;
+pub use matrix::matrices;
 pub use measure::Measure;
 pub use observed::{Counter, Courses, Detail, Observed, ObservedCondition, Window};
 pub use raster::{RasterTrial, raster};
-pub use seeds::{means, measures, seeds};
+pub use seeds::seeds;
+pub use sensitivity::{Index, Influence, Sensitivity, sensitivity};
 pub use show::Drive;
 pub use time::psth;
 pub use traces::{Traces, conductances};
+pub use varied::{Varied, VariedValue, varied};
 
 /// Most conditions that a figure shows one by one.
 pub const MOST_SHOWN: usize = 12;

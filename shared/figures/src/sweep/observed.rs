@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use granule_engine::{Model, Spike, TrialSpikes};
+use granule_statistics::estimate::Estimate;
 use ndarray::Array2;
 
 use super::Measure;
-use crate::analysis::Summary;
 
 /// The milliseconds in which responses are measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,13 +75,57 @@ pub struct Counter {
     driven_spikes: Vec<u64>,
     /// Spikes of all cells of each population in each ms.
     spikes: Vec<Vec<u64>>,
-    /// For each driven cell, the number of trials with a spike in the window.
-    responded: Vec<u32>,
+    /// Spikes of all driven cells in the window: sum over trials, and sum of squares.
+    of_trials: (u64, u64),
+    /// Of each driven cell.
+    tallies: Vec<CellTally>,
+    /// Spikes of each driven cell in the window of the current trial, and the step of the first.
+    of_trial: Vec<(u32, u32)>,
     detail: Detail,
-    /// Spikes of each driven cell in each ms that figures show; `None` unless requested.
-    cells: Option<Array2<u32>>,
-    /// Sum of each returned number, and the number of trials that have it.
-    returned: Vec<(f64, u32)>,
+    /// Numbers of the driven cells, and their spikes in each ms that figures show; `None` unless requested.
+    cells: Option<(Vec<u32>, Array2<u32>)>,
+    /// Each returned number of the trials that have it.
+    returned: Vec<Vec<f64>>,
+}
+
+/// Sums over trials of a driven cell. They are whole numbers, so that the order of the trials does not matter.
+#[derive(Clone, Copy, Debug, Default)]
+struct CellTally {
+    /// Trials with a spike in the window.
+    responded: u32,
+    /// Spikes in the window, and their squares.
+    spikes: u64,
+    spikes_squared: u64,
+    /// Steps from the window's beginning to the first spike in it, of trials with one, and their squares.
+    first: u64,
+    first_squared: u64,
+}
+
+impl CellTally {
+    fn add(&mut self, spikes: u32, first: u32) {
+        let (spikes, first) = (u64::from(spikes), u64::from(first));
+        self.responded += u32::from(spikes > 0);
+        self.spikes += spikes;
+        self.spikes_squared += spikes * spikes;
+        if spikes > 0 {
+            self.first += first;
+            self.first_squared += first * first;
+        }
+    }
+}
+
+/// Returns mean and sample variance from the number of values, their sum, and the sum of their squares.
+fn moments(n: u32, sum: u64, squares: u64) -> (f64, f64) {
+    let n = u128::from(n);
+    // Exact until the division.
+    let spread = n * u128::from(squares) - u128::from(sum) * u128::from(sum);
+    (sum as f64 / n as f64, spread as f64 / (n as f64 * (n as f64 - 1.0)))
+}
+
+/// Returns the mean; `None` without values.
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, n) = values.fold((0.0, 0_u32), |(sum, n), value| (sum + value, n + 1));
+    (n > 0).then(|| sum / f64::from(n))
 }
 
 /// The counts of one condition and seed.
@@ -93,8 +137,20 @@ pub struct Observed {
     pub trials: u32,
     /// Values of [`Measure::of`] the condition, in that order; `None` if nothing can be measured.
     pub measures: Vec<Option<f64>>,
+    /// Mean and variance over trials of the spikes of all driven cells in the window; `None` with fewer than two trials.
+    pub of_trials: Option<(f64, f64)>,
     /// Spikes over time; `None` unless requested.
     pub courses: Option<Courses>,
+}
+
+impl Observed {
+    /// Returns d′ between this condition and another by the spikes of a trial; `None` if no spikes vary.
+    pub(super) fn discriminability(&self, reference: &Observed) -> Option<f64> {
+        let ((mean, variance), (of_reference, variance_of_reference)) =
+            (self.of_trials?, reference.of_trials?);
+        let spread = ((variance + variance_of_reference) / 2.0).sqrt();
+        (spread > 0.0).then(|| (mean - of_reference) / spread)
+    }
 }
 
 /// Spikes over time.
@@ -104,8 +160,8 @@ pub struct Courses {
     pub ms: Range<usize>,
     /// Rate of each population in each ms, Hz. For the first population it is the rate of the driven cells.
     pub rates_hz: Vec<Vec<f64>>,
-    /// Spikes per trial of each driven cell in each ms: (cells, ms). `None` unless requested.
-    pub cells: Option<Array2<f64>>,
+    /// Numbers of the driven cells, and their spikes per trial in each ms: (cells, ms). `None` unless requested.
+    pub cells: Option<(Vec<u32>, Array2<f64>)>,
 }
 
 impl Counter {
@@ -120,7 +176,8 @@ impl Counter {
         }
         let bins = model.time().bins();
         let shown = window.shown(bins);
-        let cells = (detail == Detail::Cells).then(|| Array2::zeros((driven.len(), shown.len())));
+        let cells =
+            (detail == Detail::Cells).then(|| (driven.to_vec(), Array2::zeros((driven.len(), shown.len()))));
         Counter {
             window,
             shown,
@@ -130,24 +187,27 @@ impl Counter {
             trials: 0,
             driven_spikes: vec![0; bins],
             spikes: vec![vec![0; bins]; sizes.len()],
-            responded: vec![0; driven.len()],
+            of_trials: (0, 0),
+            tallies: vec![CellTally::default(); driven.len()],
+            of_trial: vec![(0, 0); driven.len()],
             detail,
             cells,
-            returned: vec![(0.0, 0); model.facts().returns.len()],
+            returned: vec![Vec::new(); model.facts().returns.len()],
         }
     }
 
     /// Counts the spikes of a trial.
     pub fn add(&mut self, spikes: &TrialSpikes) {
         self.trials += 1;
-        for ((sum, trials), elements) in self.returned.iter_mut().zip(&spikes.values) {
+        for (numbers, elements) in self.returned.iter_mut().zip(&spikes.values) {
             if let [number] = elements[..]
                 && !number.is_nan()
             {
-                (*sum, *trials) = (*sum + number, *trials + 1);
+                numbers.push(number);
             }
         }
-        let mut last_trial = vec![false; self.driven];
+        self.of_trial.fill((0, u32::MAX));
+        let begin = self.window.ms.start as u32 * self.model.time().steps_per_ms;
         let per_ms = self.model.time().steps_per_ms;
         let ms = |spike: &Spike| (spike.step / per_ms) as usize;
         for (counts, train) in self.spikes.iter_mut().zip(&spikes.trains) {
@@ -158,14 +218,20 @@ impl Counter {
             let Some(place) = self.places.get(spike.cell as usize).copied().flatten() else { continue };
             let place = place as usize;
             count(&mut self.driven_spikes, at);
-            if self.window.ms.contains(&at) && !std::mem::replace(&mut last_trial[place], true) {
-                self.responded[place] += 1;
+            if self.window.ms.contains(&at) {
+                let (spikes, first) = &mut self.of_trial[place];
+                (*spikes, *first) = (*spikes + 1, (*first).min(spike.step - begin));
             }
-            if let Some(cells) = &mut self.cells
+            if let Some((_, cells)) = &mut self.cells
                 && self.shown.contains(&at)
             {
                 cells[[place, at - self.shown.start]] += 1;
             }
+        }
+        let all: u64 = self.of_trial.iter().map(|(spikes, _)| u64::from(*spikes)).sum();
+        self.of_trials = (self.of_trials.0 + all, self.of_trials.1 + all * all);
+        for (tally, &(spikes, first)) in self.tallies.iter_mut().zip(&self.of_trial) {
+            tally.add(spikes, first);
         }
     }
 
@@ -182,11 +248,32 @@ impl Counter {
         };
         let most = self.driven_spikes[window.clone()].iter().max().copied().unwrap_or(0) as f64;
         let each = (driven * trials > 0.0).then_some(driven * trials);
-        let responding = self.responded.iter().filter(|trials| **trials > 0).count() as f64;
+        let tallies = || self.tallies.iter();
+        let time = self.model.time();
+        let per_step = 1.0 / f64::from(time.steps_per_ms);
+        let stimulus = self.model.facts().stimulus_steps.iter().min().map(|step| f64::from(*step) * per_step);
+        let zero = self.window.ms.start as f64 - stimulus.unwrap_or(self.window.ms.start as f64);
+        let first = |of: &CellTally| moments(of.responded, of.first, of.first_squared);
         let value = |measure: Measure| match measure {
+            Measure::Probability => {
+                each.map(|each| tallies().map(|of| u64::from(of.responded)).sum::<u64>() as f64 / each)
+            }
             Measure::Response => each.map(|each| sum(&self.driven_spikes, window.clone()) / each),
             Measure::Peak => each.map(|each| most / each),
-            Measure::Responding => each.map(|_| responding / driven),
+            Measure::Reliable => each.map(|_| {
+                tallies().filter(|of| 2 * u64::from(of.responded) >= u64::from(self.trials)).count() as f64
+                    / driven
+            }),
+            Measure::Latency => {
+                mean(tallies().filter(|of| of.responded > 0).map(|of| zero + first(of).0 * per_step))
+            }
+            Measure::Jitter => {
+                mean(tallies().filter(|of| of.responded > 1).map(|of| first(of).1.sqrt() * per_step))
+            }
+            Measure::Fano => mean(tallies().filter(|of| of.spikes > 0 && self.trials > 1).map(|of| {
+                let (mean, variance) = moments(self.trials, of.spikes, of.spikes_squared);
+                variance / mean
+            })),
             Measure::Before(place, _) => {
                 per(sum(&self.spikes[place], 0..window.start), cells[place], window.start)
             }
@@ -194,8 +281,10 @@ impl Counter {
                 per(sum(&self.spikes[place], window.clone()), cells[place], window.len())
             }
             Measure::Returned(place, _) => {
-                let (sum, trials) = self.returned[place];
-                (trials > 0).then(|| sum / f64::from(trials))
+                // In ascending order, so that the order of the trials does not matter.
+                let mut numbers = self.returned[place].clone();
+                numbers.sort_by(f64::total_cmp);
+                mean(numbers.into_iter())
             }
         };
         let measures = Measure::of(&self.model).into_iter().map(value).collect();
@@ -209,11 +298,15 @@ impl Counter {
             let others = self.spikes.iter().zip(&cells).skip(1).map(|(counts, cells)| rate(counts, *cells));
             Courses {
                 rates_hz: std::iter::once(rate(&self.driven_spikes, driven)).chain(others).collect(),
-                cells: self.cells.as_ref().map(|of| of.mapv(|count| f64::from(count) / trials.max(1.0))),
+                cells: self.cells.as_ref().map(|(driven, of)| {
+                    (driven.clone(), of.mapv(|count| f64::from(count) / trials.max(1.0)))
+                }),
                 ms: self.shown.clone(),
             }
         });
-        Observed { seed, trials: self.trials, measures, courses }
+        let has_spread = self.trials > 1 && self.driven > 0;
+        let of_trials = has_spread.then(|| moments(self.trials, self.of_trials.0, self.of_trials.1));
+        Observed { seed, trials: self.trials, measures, of_trials, courses }
     }
 }
 
@@ -223,8 +316,11 @@ fn count(counts: &mut [u64], at: usize) {
     }
 }
 
-/// Returns mean and standard error of a measure over the seeds that have it.
-pub(super) fn over_seeds(observed: &[Observed], measure: usize) -> Summary {
+/// Returns the estimate of a measure over the seeds that have it.
+pub(super) fn over_seeds(observed: &[Observed], measure: usize) -> Estimate {
     let values: Vec<f64> = observed.iter().filter_map(|of| of.measures[measure]).collect();
-    Summary::of(&values)
+    Estimate::of(&values)
 }
+
+#[cfg(test)]
+mod tests;

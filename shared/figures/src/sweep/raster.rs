@@ -5,7 +5,7 @@ use std::ops::Range;
 use granule_engine::{Model, Spike, TrialSpikes};
 
 use super::show::{Drive, WIDTH_MM, add_stimulus, color, counted, layout, populations_of, short};
-use crate::drawing::{Axis, Canvas, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
+use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
 /// A trial of a condition, to be drawn.
@@ -97,11 +97,14 @@ fn panel(trial: &RasterTrial<'_>, ms: &Range<usize>, drive: Drive) -> Panel {
         stroke: Stroke::solid(color(0), 0.6),
     });
     for ((place, spikes), cells) in (1..).zip(of).zip(trial.model.sizes().iter().skip(1)) {
-        let (below, cells) = (driven + band * (place - 1) as f64, f64::from(*cells));
-        let row = |(cell, time): (u32, f64)| (below + band * (f64::from(cell) + 0.5) / cells, vec![time]);
+        let (below, cells) = (driven.max(1.0) + band * (place - 1) as f64, f64::from(*cells));
+        panel.add(Mark::Across { at: below, stroke: Stroke::solid(Color::GREY, 0.4) });
+        // A gap below separates the populations.
+        let (first, height) = (below + 0.15 * band, 0.85 * band);
+        let row = |(cell, time): (u32, f64)| (first + height * (f64::from(cell) + 0.5) / cells, vec![time]);
         panel.add(Mark::Raster {
             rows: spikes.into_iter().map(row).collect(),
-            height: (band / cells * 0.8).max(driven / 110.0),
+            height: (height / cells * 0.8).max(driven / 110.0),
             stroke: Stroke::solid(color(place), 0.8),
         });
     }

@@ -1,17 +1,22 @@
-//! Figure of the differences between seeds, and tables of the measures.
+//! Figure of the differences between seeds.
 
-use super::observed::{Observed, over_seeds};
-use super::show::{WIDTH_MM, counted, layout, measured, measures_of, short};
+use granule_statistics::estimate::Estimate;
+
+use super::compare::measures;
+use super::observed::Observed;
+use super::show::{WIDTH_MM, counted, layout, mean_over, measured, measures_of, scale_of, short};
 use super::{Measure, ObservedCondition};
-use crate::analysis::Summary;
-use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, grid};
-use crate::{Column, Figure, Table};
+use crate::Figure;
+use crate::drawing::{Axis, Canvas, Color, Dash, Legend, Mark, Panel, Point, Shape, Stroke, Swatch, grid};
 
 /// Diameter of points, in points of print, and their colour. Conditions are distinguished by numbers.
 const DIAMETER: f64 = 3.0;
 const SEED: Color = Color::rgb(119, 119, 119);
 
-/// Draws every measure of every seed, with mean and standard error over seeds. Conditions are side by side.
+/// Style of the line that joins the points of a seed.
+const PAIRED: Stroke = Stroke { color: Color::rgb(190, 190, 190), width: 0.4, dash: Dash::Solid };
+
+/// Draws every measure of every seed, with mean and 95 % interval over seeds. Conditions are side by side.
 pub fn seeds(conditions: &[(&ObservedCondition, &[Observed])]) -> Figure {
     let of = measures_of(conditions);
     let panels: Vec<Panel> = (0..)
@@ -19,9 +24,10 @@ pub fn seeds(conditions: &[(&ObservedCondition, &[Observed])]) -> Figure {
         .zip(&of)
         .map(|((i, letter), measure)| panel(conditions, i, *measure).letter(letter))
         .collect();
+    let count = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
     let mut entries = vec![
         (Swatch::Point(Shape::Disc, DIAMETER, SEED), "a seed".to_owned()),
-        (Swatch::Line(Stroke::solid(Color::BLACK, 1.0)), "mean ± standard error".to_owned()),
+        (Swatch::Line(Stroke::solid(Color::BLACK, 1.0)), mean_over(count)),
     ];
     entries.extend((1..).zip(conditions).map(|(number, (condition, _))| {
         let name = &condition.name;
@@ -34,11 +40,11 @@ pub fn seeds(conditions: &[(&ObservedCondition, &[Observed])]) -> Figure {
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
     let rest = legend.draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
-    let count = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
     let description = format!(
-        "{} of {}: one point for each of {count} seeds, and mean and standard error over seeds.",
+        "{} of {}: one point for each of {}, and mean and 95 % interval over seeds.",
         measured(of.len()),
-        counted(conditions.len(), "condition")
+        counted(conditions.len(), "condition"),
+        counted(count, "seed")
     );
     let table = measures(conditions);
     Figure::new("seeds", "Differences between seeds", description, canvas, vec![table])
@@ -52,13 +58,16 @@ fn panel(conditions: &[(&ObservedCondition, &[Observed])], which: usize, measure
     let names: Vec<&str> = numbers.iter().map(String::as_str).collect();
     let label = if conditions.len() > 1 { "Condition" } else { "" };
     let x = if conditions.len() > 1 { Axis::names(&names, label) } else { Axis::names(&[""], label) };
-    let y = Axis::new(Scale::from_zero(all.iter().copied(), 0.08), &measure.label());
+    let estimates = conditions.iter().map(|(_, observed)| Estimate::of(&values(observed)));
+    let ends: Vec<f64> = estimates.flat_map(|of| [of.low, of.high]).flatten().collect();
+    let y = Axis::new(scale_of(all.iter().chain(&ends).copied()), &measure.label());
     let mut panel = Panel::new(x, y);
+    for points in of_seeds(conditions, which) {
+        panel.add(Mark::Line { points, stroke: PAIRED });
+    }
     for (i, (_, observed)) in conditions.iter().enumerate() {
         let values = values(observed);
-        let last = values.len().saturating_sub(1).max(1) as f64;
-        // Points are side by side, in the order of the seeds.
-        let place = |k: usize| i as f64 - 0.3 + 0.6 * if values.len() > 1 { k as f64 / last } else { 0.5 };
+        let place = |k: usize| place(i, k, values.len());
         let points = values.iter().enumerate().map(|(k, &y)| Point {
             x: place(k),
             y,
@@ -66,13 +75,15 @@ fn panel(conditions: &[(&ObservedCondition, &[Observed])], which: usize, measure
             color: SEED,
         });
         panel.add(Mark::Points { points: points.collect(), shape: Shape::Disc });
-        let Summary { mean, sem, .. } = Summary::of(&values);
+        let Estimate { mean, low, .. } = Estimate::of(&values);
         if let Some(mean) = mean {
             let stroke = Stroke::solid(Color::BLACK, 1.0);
             let x = i as f64;
             panel.add(Mark::Line { points: vec![(x - 0.2, mean), (x + 0.2, mean)], stroke });
-            panel
-                .add(Mark::ErrorBars { points: sem.map(|sem| (x, mean, sem)).into_iter().collect(), stroke });
+            panel.add(Mark::ErrorBars {
+                points: low.map(|low| (x, mean, mean - low)).into_iter().collect(),
+                stroke,
+            });
         }
     }
     if all.is_empty() {
@@ -81,35 +92,25 @@ fn panel(conditions: &[(&ObservedCondition, &[Observed])], which: usize, measure
     panel
 }
 
-/// Returns the table of every measure of every condition and seed.
-pub fn measures(conditions: &[(&ObservedCondition, &[Observed])]) -> Table {
-    let rows = || {
-        conditions
-            .iter()
-            .flat_map(|(condition, observed)| observed.iter().map(move |of| (&condition.name, of)))
-    };
-    let mut columns = vec![
-        Column::text("condition", rows().map(|(name, _)| name.clone())),
-        Column::whole("seed", rows().map(|(_, of)| of.seed as usize)),
-        Column::whole("trials", rows().map(|(_, of)| of.trials as usize)),
-    ];
-    for (i, measure) in measures_of(conditions).into_iter().enumerate() {
-        columns.push(Column::optional(measure.name(), rows().map(|(_, of)| of.measures[i])));
-    }
-    Table::new("measures", columns)
+/// Returns the x of a seed's point. Points of a condition are side by side, in the order of the seeds.
+fn place(condition: usize, seed: usize, seeds: usize) -> f64 {
+    let fraction = if seeds > 1 { seed as f64 / (seeds - 1) as f64 } else { 0.5 };
+    condition as f64 - 0.3 + 0.6 * fraction
 }
 
-/// Returns the table of mean and standard error over seeds of every measure of every condition.
-pub fn means(conditions: &[(&ObservedCondition, &[Observed])]) -> Table {
-    let mut columns = vec![
-        Column::text("condition", conditions.iter().map(|(condition, _)| condition.name.clone())),
-        Column::whole("seeds", conditions.iter().map(|(_, observed)| observed.len())),
-    ];
-    for (i, measure) in measures_of(conditions).into_iter().enumerate() {
-        let of = |(_, observed): &(&ObservedCondition, &[Observed])| over_seeds(observed, i);
-        let name = measure.name();
-        columns.push(Column::optional(format!("{name}_mean"), conditions.iter().map(of).map(|of| of.mean)));
-        columns.push(Column::optional(format!("{name}_sem"), conditions.iter().map(of).map(|of| of.sem)));
-    }
-    Table::new("means", columns)
+/// Returns the line of each seed through its points, if all conditions have the same seeds and values.
+fn of_seeds(conditions: &[(&ObservedCondition, &[Observed])], which: usize) -> Vec<Vec<(f64, f64)>> {
+    let Some((_, first)) = conditions.first().filter(|(_, first)| conditions.len() > 1 && first.len() > 1)
+    else {
+        return Vec::new();
+    };
+    let value = |(i, (_, observed)): (usize, &(&ObservedCondition, &[Observed])), k: usize| {
+        let of = observed.get(k).filter(|of| of.seed == first[k].seed && observed.len() == first.len())?;
+        Some((place(i, k, first.len()), of.measures[which]?))
+    };
+    let line = |k: usize| conditions.iter().enumerate().map(|of| value(of, k)).collect::<Option<Vec<_>>>();
+    (0..first.len()).map(line).collect::<Option<_>>().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

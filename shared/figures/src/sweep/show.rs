@@ -1,15 +1,19 @@
 //! Parts that the figures of sweeps share: colours, sizes, words, and the layout with one panel per
 //! condition.
 
+use std::collections::BTreeSet;
+
+use granule_engine::space::{Parameter, Space};
 use granule_engine::{Model, Population};
 
+use super::measure::capitalised;
 use super::{Measure, Observed, ObservedCondition};
-use crate::drawing::{Color, Dash, Mark, Panel, Stroke, Swatch};
+use crate::drawing::{Color, Dash, Mark, Panel, Ramp, Scale, Stroke, Swatch};
 
 /// Width of a figure over two columns of a journal, in mm.
 pub(super) const WIDTH_MM: f64 = 174.0;
 
-/// Colours that colour-blind readers can distinguish (Okabe and Ito).
+/// Colours of lines without an order, which colour-blind readers can distinguish (Okabe and Ito).
 const PALETTE: [Color; 7] = [
     Color::rgb(0, 114, 178),
     Color::rgb(213, 94, 0),
@@ -19,6 +23,10 @@ const PALETTE: [Color; 7] = [
     Color::rgb(230, 159, 0),
     Color::BLACK,
 ];
+
+/// Colours of populations. They differ from the colours of the paper's conditions and of the classes of cells.
+const POPULATIONS: [Color; 4] =
+    [Color::rgb(94, 60, 20), Color::rgb(230, 159, 0), Color::rgb(64, 160, 180), Color::rgb(120, 120, 120)];
 
 /// Describes what drives the first population, in words. The engine does not provide them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +94,23 @@ pub(super) fn first_cells(populations: &[Population]) -> &'static str {
 
 /// Returns the colour of the population with this index.
 pub(super) fn color(place: usize) -> Color {
-    PALETTE[place % PALETTE.len()]
+    POPULATIONS[place % POPULATIONS.len()]
+}
+
+/// Returns the style of a line among so many that are ordered: the first is pale, the last dark.
+pub(super) fn ordered_line(index: usize, of: usize) -> Stroke {
+    let fraction = if of > 1 { index as f64 / (of - 1) as f64 } else { 1.0 };
+    Stroke::solid(Ramp::SEQUENTIAL.at(0.3 + 0.7 * fraction), 1.0)
+}
+
+/// Returns the legend's words for intervals over so many seeds.
+pub(super) fn interval(seeds: usize) -> String {
+    format!("95 % interval over {}", counted(seeds, "seed"))
+}
+
+/// Returns the legend's words for means over so many seeds, with their interval if there is one.
+pub(super) fn mean_over(seeds: usize) -> String {
+    if seeds > 1 { format!("mean, {}", interval(seeds)) } else { "mean".to_owned() }
 }
 
 /// Returns the style of the line with this index.
@@ -100,6 +124,62 @@ pub(super) const MOST_LINES: usize = 3 * PALETTE.len();
 
 pub(super) fn stimulus() -> Stroke {
     Stroke { color: Color::rgb(130, 130, 130), width: 0.5, dash: Dash::Dotted }
+}
+
+/// Returns words for a parameter of this space: the beginning of its meaning. If that is too long, or also the beginning
+/// of another meaning, returns the path.
+pub(super) fn words(space: &Space, parameter: &Parameter) -> String {
+    const MOST: usize = 42;
+    let is_same = |other: &&Parameter| beginning(other) == beginning(parameter);
+    let is_unique = space.parameters().iter().filter(is_same).count() < 2;
+    let words = beginning(parameter);
+    if words.is_empty() || words.chars().count() > MOST || !is_unique {
+        return parameter.path.to_owned();
+    }
+    capitalised(words)
+}
+
+/// Returns words for a parameter in the middle of a sentence.
+pub(super) fn words_inside(space: &Space, parameter: &Parameter) -> String {
+    let words = words(space, parameter);
+    if words == parameter.path { words } else { lower(&words) }
+}
+
+fn beginning(parameter: &Parameter) -> &'static str {
+    parameter.meaning.split([';', ',', '(', ':']).next().unwrap_or("").trim()
+}
+
+/// Breaks words into two lines of about equal length if they have more than `most` letters. Words without a space stay as
+/// they are.
+pub(super) fn wrapped(words: &str, most: usize) -> String {
+    if words.chars().count() <= most {
+        return words.to_owned();
+    }
+    let longer = |at: usize| words[..at].chars().count().max(words[at + 1..].chars().count());
+    let spaces = words.match_indices(' ').map(|(at, _)| at);
+    spaces
+        .min_by_key(|at| longer(*at))
+        .map_or_else(|| words.to_owned(), |at| format!("{}\n{}", &words[..at], &words[at + 1..]))
+}
+
+/// Returns words for the middle of a sentence. An abbreviation and a name stay as they are.
+fn lower(words: &str) -> String {
+    let mut rest = words.chars();
+    let (Some(first), second) = (rest.next(), rest.clone().next()) else { return String::new() };
+    match second {
+        Some(second) if second.is_lowercase() && !words.starts_with("Golgi") => {
+            first.to_lowercase().chain(rest).collect()
+        }
+        _ => words.to_owned(),
+    }
+}
+
+/// Returns the scale of an axis with values of a measure. It begins at zero, unless the values are far from zero
+/// compared with their range.
+pub(super) fn scale_of(values: impl Iterator<Item = f64> + Clone) -> Scale {
+    let low = values.clone().fold(f64::INFINITY, f64::min);
+    let high = values.clone().fold(f64::NEG_INFINITY, f64::max);
+    if low >= 0.0 && low < 0.5 * high { Scale::from_zero([high], 0.06) } else { Scale::around(values, 0.08) }
 }
 
 /// Returns the number of columns of panels, and the height of the figure in mm.
@@ -117,6 +197,30 @@ pub(super) fn short(name: &str, most: usize) -> String {
     format!("{head}…")
 }
 
+/// Returns a number with three significant digits.
+pub(super) fn brief(value: f64) -> String {
+    with_digits(value, 3)
+}
+
+/// Returns different numbers with three significant digits, or as many more as are needed to distinguish them.
+pub(super) fn briefs(values: &[f64]) -> Vec<String> {
+    let all =
+        |digits: usize| -> Vec<String> { values.iter().map(|value| with_digits(*value, digits)).collect() };
+    let are_different = |texts: &Vec<String>| texts.iter().collect::<BTreeSet<_>>().len() == texts.len();
+    // Seventeen digits distinguish any two numbers.
+    (3..17).map(all).find(are_different).unwrap_or_else(|| all(17))
+}
+
+fn with_digits(value: f64, digits: usize) -> String {
+    let rounded: f64 = format!("{value:.*e}", digits - 1).parse().unwrap_or(value);
+    let text = if rounded != 0.0 && !(1e-3..1e5).contains(&rounded.abs()) {
+        format!("{rounded:e}")
+    } else {
+        rounded.to_string()
+    };
+    text.replace('-', "\u{2212}")
+}
+
 /// Returns a count with its noun, in the plural unless the count is 1.
 pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -127,7 +231,7 @@ pub(super) fn measured(count: usize) -> String {
     match count {
         4 => "Four measures".to_owned(),
         6 => "Six measures".to_owned(),
-        8 => "Eight measures".to_owned(),
+        10 => "Ten measures".to_owned(),
         _ => counted(count, "measure"),
     }
 }
@@ -137,5 +241,59 @@ pub(super) fn add_stimulus(panel: &mut Panel, model: &Model) {
     for &step in &model.facts().stimulus_steps {
         let at = f64::from(step) / f64::from(model.time().steps_per_ms);
         panel.add(Mark::Down { at, stroke: stimulus() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_brief_but_different() {
+        assert_eq!([0.0, 0.123_45, 1234.5, -0.5].map(brief), ["0", "0.123", "1230", "\u{2212}0.5"]);
+        assert_eq!([1e-4, 2.5e6, 0.001, 99_999.0].map(brief), ["1e\u{2212}4", "2.5e6", "0.001", "1e5"]);
+        assert_eq!(briefs(&[-60.25, -51.0]), ["\u{2212}60.2", "\u{2212}51"]);
+        assert_eq!(briefs(&[10.0, 10.05, 10.1]), ["10", "10.05", "10.1"]);
+        assert_eq!(briefs(&[1.0, 1.0 + f64::EPSILON]), ["1", "1.0000000000000002"]);
+        assert_eq!(briefs(&[]), [""; 0]);
+    }
+
+    #[test]
+    fn words_for_parameters_are_unique() {
+        let space = granule_granular::Method::Pcg.engine().space();
+        let of = |path: &str| {
+            let parameter = space.parameter(path).expect("a parameter");
+            (words(space, parameter), words_inside(space, parameter))
+        };
+        let leak = "Golgi cell leak reversal potential";
+        assert_eq!(of("golgi.leak_reversal"), (leak.to_owned(), leak.to_owned()));
+        let (start, inside) = of("golgi_to_granule.weight");
+        assert_eq!(
+            [&start[..], &inside],
+            ["Weight of a Golgi-cell synapse", "weight of a Golgi-cell synapse"]
+        );
+        // Two parameters are a "factor on the weight".
+        let path = "mossy_to_golgi.scale";
+        assert_eq!(of(path), (path.to_owned(), path.to_owned()));
+        let all: Vec<String> = space.parameters().iter().map(|of| words(space, of)).collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+        assert_eq!(
+            ["GABA weight", "Golgi cell", "Weight", ""].map(lower),
+            ["GABA weight", "Golgi cell", "weight", ""]
+        );
+    }
+
+    #[test]
+    fn means_over_several_seeds_have_an_interval() {
+        assert_eq!([0, 1, 5].map(mean_over), ["mean", "mean", "mean, 95 % interval over 5 seeds"]);
+    }
+
+    #[test]
+    fn ordered_lines_are_pale_first_and_can_be_seen() {
+        for of in 1..=MOST_LINES {
+            let brightness: Vec<f64> = (0..of).map(|i| ordered_line(i, of).color.brightness()).collect();
+            assert!(brightness.windows(2).all(|pair| pair[1] < pair[0]), "{brightness:?}");
+            assert!(brightness[0] < 210.0 && brightness[of - 1] < 50.0, "{brightness:?}");
+        }
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use granule_engine::spikes::MOST_SPIKES;
@@ -8,14 +9,18 @@ use granule_toy::{POPULATIONS, Toy};
 use ndarray::Array2;
 
 use super::*;
-use crate::{Figure, Table};
+use crate::{ColumnData, Figure, Table};
 
-const DRIVE: Drive = Drive {
+mod program;
+
+pub(super) use program::Program;
+
+pub(super) const DRIVE: Drive = Drive {
     driven: "granule cells with input from active mossy fibres",
     stimulus: Some("spikes of the mossy fibres"),
 };
 
-fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> ObservedCondition {
+pub(super) fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> ObservedCondition {
     let small = [
         ("network.mossy_fibers", Value::Count(60)),
         ("network.granule_cells", Value::Count(96)),
@@ -24,7 +29,7 @@ fn condition(name: &str, base: &str, set: &[(&str, Value)]) -> ObservedCondition
     condition_of(Method::Pcg.engine(), name, base, &[&small, set].concat())
 }
 
-fn condition_of(
+pub(super) fn condition_of(
     engine: &'static dyn Engine,
     name: &str,
     base: &str,
@@ -39,7 +44,7 @@ fn condition_of(
 }
 
 /// Simulates three trials of a condition.
-fn simulate(condition: &ObservedCondition, seed: u32) -> Vec<TrialSpikes> {
+pub(super) fn simulate(condition: &ObservedCondition, seed: u32) -> Vec<TrialSpikes> {
     let models = [condition.model.clone()];
     let shard =
         Shard { models: &models, seed, trials: 0..3, start: Start::default(), most_spikes: MOST_SPIKES };
@@ -52,19 +57,118 @@ fn simulate(condition: &ObservedCondition, seed: u32) -> Vec<TrialSpikes> {
     trials
 }
 
-fn driven(condition: &ObservedCondition, seed: u32) -> Vec<u32> {
+pub(super) fn driven(condition: &ObservedCondition, seed: u32) -> Vec<u32> {
     Structure::new(&layer_of(&condition.model), seed).driven_cells().to_vec()
 }
 
-fn observe(condition: &ObservedCondition, seed: u32) -> Observed {
+pub(super) fn observe(condition: &ObservedCondition, seed: u32) -> Observed {
     let window = Window::of(&condition.model);
     let mut counter = Counter::new(&condition.model, &driven(condition, seed), window, Detail::Cells);
     simulate(condition, seed).iter().for_each(|trial| counter.add(trial));
     counter.finish(seed)
 }
 
+/// Joins conditions with their observations.
+pub(super) fn joined<'a>(
+    conditions: &'a [ObservedCondition],
+    observed: &'a [Vec<Observed>],
+) -> Vec<OfCondition<'a>> {
+    conditions.iter().zip(observed).map(|(condition, observed)| (condition, &observed[..])).collect()
+}
+
+/// Returns the observation of a seed, with these values of measures and no other.
+pub(super) fn of_seed(seed: u32, values: &[(Measure, f64)]) -> Observed {
+    let mut measures = vec![None; Measure::of(&condition("c", "Control", &[]).model).len()];
+    for (measure, value) in values {
+        measures[place(*measure)] = Some(*value);
+    }
+    Observed { seed, trials: 1, measures, of_trials: None, courses: None }
+}
+
+/// Returns the index of a measure of engine `pcg`.
+pub(super) fn place(measure: Measure) -> usize {
+    let all = Measure::of(&condition("c", "Control", &[]).model);
+    all.iter().position(|of| *of == measure).expect("a measure of the engine")
+}
+
+/// Returns one observation per value of the first measure, of the seeds from 1.
+pub(super) fn measured(values: &[f64]) -> Vec<Observed> {
+    (1..).zip(values).map(|(seed, &value)| of_seed(seed, &[(Measure::Probability, value)])).collect()
+}
+
+pub(super) fn factor(x: f64) -> (&'static str, Value) {
+    ("granule.tonic_factor", Value::Factor(CellFactor::Constant(x)))
+}
+
+pub(super) fn leak(x: f64) -> (&'static str, Value) {
+    ("golgi.leak_reversal", Value::Number(x))
+}
+
+/// Returns the names of a table's columns.
+pub(super) fn names(table: &Table) -> Vec<&str> {
+    table.columns.iter().map(|column| column.name.as_str()).collect()
+}
+
+/// Returns the numbers of a column.
+pub(super) fn numbers(table: &Table, name: &str) -> Vec<Option<f64>> {
+    match column(table, name) {
+        ColumnData::Number(values) => values.clone(),
+        ColumnData::Whole(values) => values.iter().map(|value| Some(*value as f64)).collect(),
+        ColumnData::Text(_) => panic!("{name} has texts"),
+    }
+}
+
+/// Returns the texts of a column.
+pub(super) fn texts<'a>(table: &'a Table, name: &str) -> &'a [String] {
+    match column(table, name) {
+        ColumnData::Text(values) => values,
+        _ => panic!("{name} has numbers"),
+    }
+}
+
+fn column<'a>(table: &'a Table, name: &str) -> &'a ColumnData {
+    let found: Vec<_> = table.columns.iter().filter(|column| column.name == name).collect();
+    let [column] = found[..] else { panic!("{} columns {name}: {:?}", found.len(), names(table)) };
+    &column.values
+}
+
+/// Asserts that numbers are equal to 10⁻⁹, relative to the larger of the expected value and 1.
+#[track_caller]
+pub(super) fn assert_close(found: &[Option<f64>], expected: &[Option<f64>]) {
+    assert_eq!(found.len(), expected.len(), "{found:?} for {expected:?}");
+    for pair in found.iter().zip(expected) {
+        let is_close = match pair {
+            (Some(found), Some(expected)) => (found - expected).abs() <= 1e-9 * expected.abs().max(1.0),
+            (found, expected) => found == expected,
+        };
+        assert!(is_close, "{found:?} for {expected:?}");
+    }
+}
+
+/// Returns the entries of a figure's legend: the colour of the line before the text, if there is one, and the text.
+pub(super) fn legend(figure: &Figure) -> Vec<(Option<String>, String)> {
+    let svg = figure.svg();
+    let document = roxmltree::Document::parse(&svg).expect("XML");
+    let mut entries = Vec::new();
+    let mut color = None;
+    // Panels are in groups.
+    for node in document.root_element().children() {
+        if node.has_tag_name("path") {
+            color = node.attribute("stroke").map(str::to_owned);
+        } else if node.has_tag_name("text") {
+            entries.push((color.take(), node.text().unwrap_or_default().to_owned()));
+        }
+    }
+    entries
+}
+
+/// Whether the drawing has this text.
+pub(super) fn has_text(figure: &Figure, text: &str) -> bool {
+    figure.texts().iter().any(|found| found == text)
+}
+
 /// Returns conditions over two parameters, with the observations of two seeds.
-fn sweep() -> (Vec<ObservedCondition>, Vec<Vec<Observed>>) {
+pub(super) fn sweep() -> (Vec<ObservedCondition>, Vec<Vec<Observed>>) {
     let mut conditions = vec![condition("Control", "Control", &[]), condition("GABAzine", "GABAzine", &[])];
     for factor in [0.25, 0.5, 1.0] {
         for leak in [-53.0, -50.5] {
@@ -82,8 +186,7 @@ fn sweep() -> (Vec<ObservedCondition>, Vec<Vec<Observed>>) {
 
 /// Draws all figures of these conditions.
 fn all(conditions: &[ObservedCondition], observed: &[Vec<Observed>]) -> Vec<Figure> {
-    let of: Vec<(&ObservedCondition, &[Observed])> =
-        conditions.iter().zip(observed).map(|(condition, observed)| (condition, &observed[..])).collect();
+    let of = joined(conditions, observed);
     let first: Vec<(&ObservedCondition, &Observed)> =
         of.iter().filter_map(|(condition, observed)| Some((*condition, observed.first()?))).collect();
     let drawn: Vec<(Vec<u32>, Vec<TrialSpikes>)> =
@@ -115,6 +218,8 @@ fn all(conditions: &[ObservedCondition], observed: &[Vec<Observed>]) -> Vec<Figu
         conductances(&traced, DRIVE),
         seeds(&of),
     ];
+    figures.extend(forest(&of, 0));
+    figures.extend(matrices(&of));
     figures.extend(axes(conditions).iter().filter_map(|axis| responses(&of, axis)));
     figures
 }
@@ -132,239 +237,38 @@ fn everything() -> Vec<Figure> {
 }
 
 #[test]
-fn spikes_are_counted_where_and_when_they_are() {
-    let condition = condition("c", "Control", &[]);
-    let window = Window::of(&condition.model);
-    assert_eq!((window.ms.clone(), window.shown(2000)), (1000..1060, 985..1075));
-    assert_eq!(window.shown(1062), 985..1062);
-    let of = |times: Vec<f64>| {
-        Window::of(&self::condition("c", "Control", &[("stimulus.times", Value::Numbers(times))]).model).ms
-    };
-    assert_eq!(
-        (of(vec![510.0]), of(vec![570.0, 510.0]), of(vec![3.0, 1995.0])),
-        (500..560, 500..600, 0..2000)
-    );
-    let spike = |ms: f64, cell: u32| Spike { step: (ms * 10.0).round() as u32, cell };
-    let mut counter = Counter::new(&condition.model, &[3, 8], window, Detail::Cells);
-    // The window has two spikes of cell 3 and one of cell 8. Cell 5 is not driven.
-    let granule =
-        vec![spike(990.05, 3), spike(999.9, 5), spike(1000.0, 3), spike(1000.9, 8), spike(1059.9, 3)];
-    let golgi = vec![spike(0.0, 0), spike(500.0, 4), spike(1030.0, 1)];
-    counter.add(&TrialSpikes::of(vec![granule, golgi]));
-    counter.add(&TrialSpikes::of(vec![vec![spike(1060.0, 8)], vec![]]));
-    let Observed { seed, trials, measures, courses } = counter.finish(9);
-    assert_eq!((seed, trials), (9, 2));
-    let expected = [
-        3.0 / 4.0,                // spikes in the window, two cells and two trials
-        2.0 / 4.0,                // two in ms 1000
-        1.0,                      // both cells
-        2.0 / (96.0 * 2.0 * 1.0), // two before, of all cells, in 1 s
-        2.0 / (5.0 * 2.0 * 1.0),
-        1.0 / (5.0 * 2.0 * 0.060),
-    ];
-    assert_eq!(measures.len(), expected.len());
-    let of = Measure::of(&condition.model);
-    for ((found, expected), measure) in measures.iter().zip(expected).zip(of) {
-        let found = found.expect("measured");
-        assert!((found - expected).abs() < 1e-12, "{measure:?}: {found} for {expected}");
-    }
-    let courses = courses.expect("wanted");
-    assert_eq!(courses.ms, 985..1075);
-    let cells = courses.cells.as_ref().expect("they were requested");
-    assert_eq!(cells.dim(), (2, 90));
-    assert_eq!((cells[[0, 15]], cells[[1, 15]], cells[[1, 75]]), (0.5, 0.5, 0.5));
-    assert_eq!(cells.sum(), 2.5);
-    assert!((courses.rates_hz[0][15] - 2.0 / (2.0 * 2.0 * 1e-3)).abs() < 1e-9);
-    assert!((courses.rates_hz[1][45] - 1.0 / (5.0 * 2.0 * 1e-3)).abs() < 1e-9);
-}
-
-#[test]
-fn what_cannot_be_measured_is_missing() {
-    let set = [("stimulus.times", Value::Numbers(vec![]))];
-    let quiet = condition("quiet", "Control", &set);
-    assert_eq!(Window::of(&quiet.model).ms, 0..2000);
-    let measures =
-        Counter::new(&quiet.model, &[1], Window::of(&quiet.model), Detail::Measures).finish(1).measures;
-    // No trial was counted, and no time precedes the window.
-    assert_eq!(measures, [None; 6]);
-    let mut counter = Counter::new(&quiet.model, &[1], Window::of(&quiet.model), Detail::Measures);
-    counter.add(&TrialSpikes::default());
-    let observed = counter.finish(1);
-    assert_eq!(observed.measures, [Some(0.0), Some(0.0), Some(0.0), None, None, Some(0.0)]);
-    assert!(observed.courses.is_none());
-}
-
-#[test]
-fn parameters_that_differ_are_axes() {
-    let (conditions, observed) = sweep();
-    let found = axes(&conditions);
-    assert_eq!(found.len(), 2);
-    assert_eq!((found[1].path, &found[1].values[..]), ("golgi.leak_reversal", &[-53.0, -51.0, -50.5][..]));
-    assert_eq!((found[1].unit, found[0].unit), ("mV", ""));
-    // The factor 0 is that of GABAzine.
-    assert_eq!((found[0].path, &found[0].values[..]), ("granule.tonic_factor", &[0.0, 0.25, 0.5, 1.0][..]));
-    let of: Vec<(&ObservedCondition, &[Observed])> =
-        conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
-    let figure = responses(&of, &found[0]).expect("lines");
-    assert_eq!(figure.name, "dose-response-granule-tonic_factor");
-    let csv = figure.tables[0].csv();
-    assert_eq!(csv.lines().count(), 1 + conditions.len());
-    // Each leak reversal has a line with three factors, and is in its name.
-    let lines = |leak: &str| csv.lines().filter(|line| line.contains(leak)).count();
-    assert_eq!(
-        (lines("golgi.leak_reversal = \u{2212}53 mV"), lines("golgi.leak_reversal = \u{2212}50.5 mV")),
-        (3, 3)
-    );
-    // Control and GABAzine are on no line, so parameters in which only they differ are in no line's name.
-    assert_eq!(
-        legend(&figure),
-        ["golgi.leak_reversal = \u{2212}53 mV", "golgi.leak_reversal = \u{2212}50.5 mV"]
-    );
-    assert!(csv.contains("golgi_to_granule.weight = 0 nS"), "{csv}");
-    let mean = (observed[2][0].measures[0].expect("one") + observed[2][1].measures[0].expect("one")) / 2.0;
-    assert!(csv.contains(&format!(",2,{mean},")), "{mean} in {csv}");
-    // Conditions that differ only in numbers of streams have no axis.
-    let seeds: Vec<ObservedCondition> =
-        (0..4).map(|seed| condition("x", "Control", &[("weights.seed", Value::Count(seed))])).collect();
-    assert_eq!(axes(&seeds), []);
-}
-
-/// Returns the texts of a figure that distinguish the lines of a dose-response.
-fn legend(figure: &Figure) -> Vec<String> {
-    figure.texts().into_iter().filter(|text| text.contains(" = ") || text.ends_with('…')).collect()
-}
-
-/// Returns one observation per value, with the value as its first measure and no other measures.
-fn measured(values: &[f64]) -> Vec<Observed> {
-    let of = |(seed, &value): (u32, &f64)| {
-        let mut measures = vec![None; 6];
-        measures[0] = Some(value);
-        Observed { seed, trials: 1, measures, courses: None }
-    };
-    (1..).zip(values).map(of).collect()
-}
-
-/// Draws the figure against the tonic factor, of every combination of three factors and these settings.
-fn against_factors(settings: &[Vec<(&str, Value)>]) -> Figure {
-    let factors = [0.25, 0.5, 1.0].map(|x| ("granule.tonic_factor", Value::Factor(CellFactor::Constant(x))));
-    let conditions: Vec<ObservedCondition> = factors
-        .iter()
-        .flat_map(|factor| settings.iter().map(move |of| [std::slice::from_ref(factor), &of[..]].concat()))
-        .map(|set| condition("c", "Control", &set))
-        .collect();
-    let observed = measured(&[1.0]);
-    let of: Vec<(&ObservedCondition, &[Observed])> =
-        conditions.iter().map(|condition| (condition, &observed[..])).collect();
-    let axis = axes(&conditions).into_iter().find(|axis| axis.path == "granule.tonic_factor");
-    responses(&of, &axis.expect("three values")).expect("lines")
-}
-
-#[test]
-fn lines_are_told_apart_as_sweep_files_write_values() {
-    let times = |times: &[f64]| ("stimulus.times", Value::Numbers(times.to_vec()));
-    let random = |is: bool| ("weights.random", Value::Flag(is));
-    let figure = against_factors(&[
-        vec![times(&[510.0]), random(true)],
-        vec![times(&[510.0, 515.0, 520.0]), random(false)],
-        vec![times(&[]), random(false)],
-    ]);
-    let [one, three, none] = &legend(&figure)[..] else { panic!("{:?}", legend(&figure)) };
-    for (line, parts) in [
-        (one, ["stimulus.times = 510 ms", "weights.random = true"]),
-        (three, ["stimulus.times = 510, 515, 520 ms", "weights.random = false"]),
-        (none, ["stimulus.times = []", "weights.random = false"]),
-    ] {
-        assert!(parts.iter().all(|part| line.contains(part)) && line.matches('=').count() == 2, "{line}");
-    }
-    assert!(!figure.tables[0].csv().contains('('), "{}", figure.tables[0].csv());
-
-    // Names have four digits, and more if they would be equal otherwise.
-    let leak = |x: f64| vec![("golgi.leak_reversal", Value::Number(x))];
-    let rounded = legend(&against_factors(&[leak(-53.123_456), leak(-51.0)]));
-    assert_eq!(rounded, ["golgi.leak_reversal = \u{2212}53.12 mV", "golgi.leak_reversal = \u{2212}51 mV"]);
-    let close = legend(&against_factors(&[leak(-51.000_001), leak(-51.0)]));
-    assert_eq!(close, ["golgi.leak_reversal = \u{2212}51.000001 mV", "golgi.leak_reversal = \u{2212}51 mV"]);
-}
-
-#[test]
-fn lines_whose_names_are_cut_have_numbers() {
-    let times = |last: f64| {
-        let times: Vec<f64> = (0..20).map(|i| 500.0 + f64::from(i)).chain([last]).collect();
-        vec![("stimulus.times", Value::Numbers(times))]
-    };
-    let figure = against_factors(&[times(700.0), times(800.0), times(900.0)]);
-    figure.check_layout("numbered");
-    let entries = legend(&figure);
-    assert_eq!(entries.len(), 3);
-    for (number, entry) in (1..).zip(&entries) {
-        assert!(entry.starts_with(&format!("{number}: stimulus.times = 500, ")), "{entry}");
-    }
-    let csv = figure.tables[0].csv();
-    assert!(csv.starts_with("line,condition,others,"), "{csv}");
-    assert_eq!(
-        csv.lines().filter(|line| line.starts_with("2,c,") && line.contains("519, 800 ms")).count(),
-        3
-    );
-}
-
-#[test]
-fn conditions_that_share_nothing_are_points_if_there_are_many() {
-    let conditions: Vec<ObservedCondition> = (0..8)
-        .map(|i| {
-            let x = f64::from(i) / 10.0;
-            let set = [
-                ("granule.tonic_factor", Value::Factor(CellFactor::Constant(x))),
-                ("golgi.leak_reversal", Value::Number(-50.0 - x)),
-            ];
-            condition("x", "Control", &set)
-        })
-        .collect();
-    let observed: Vec<Vec<Observed>> = conditions.iter().map(|_| measured(&[1.0])).collect();
-    let doses = |count: usize| -> Vec<Figure> {
-        let of: Vec<(&ObservedCondition, &[Observed])> =
-            conditions[..count].iter().zip(&observed).map(|(of, observed)| (of, &observed[..])).collect();
-        axes(&conditions[..count]).iter().filter_map(|axis| responses(&of, axis)).collect()
-    };
-    assert_eq!((axes(&conditions[..7]).len(), doses(7).len(), doses(8).len()), (2, 0, 2));
-    for figure in doses(8) {
-        assert!(figure.description.contains("so each condition is a point"));
-        assert!(figure.svg().contains("a condition; other parameters differ, too"));
-        figure.check_layout("points");
-    }
-}
-
-#[test]
-fn means_and_errors_are_those_of_the_seeds() {
-    let factor = |x: f64| {
-        condition("c", "Control", &[("granule.tonic_factor", Value::Factor(CellFactor::Constant(x)))])
-    };
-    let conditions = [0.25, 0.5, 1.0].map(factor);
-    let observed = [measured(&[1.0, 3.0]), measured(&[2.0, 6.0]), measured(&[5.0])];
-    let of: Vec<(&ObservedCondition, &[Observed])> =
-        conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
-    let csv = responses(&of, &axes(&conditions)[0]).expect("a line").tables[0].csv();
-    // Of 1 and 3, s² is 2 and the standard error √(2/2). Of 2 and 6, s² is 8 and the standard error √(8/2).
-    let rows: Vec<&str> = csv.lines().skip(1).collect();
-    let expected = ["c,,0.25,2,2,1,", "c,,0.5,2,4,2,", "c,,1,1,5,,"];
-    assert!(rows.iter().zip(expected).all(|(row, expected)| row.starts_with(expected)), "{csv}");
-    assert_eq!(rows.len(), 3);
-}
-
-#[test]
 fn rates_are_means_over_seeds() {
     let condition = condition("c", "Control", &[]);
     let seed = |granule_hz: [f64; 2], golgi_hz: [f64; 2]| Observed {
         courses: Some(Courses {
             ms: 1000..1002,
             rates_hz: vec![granule_hz.to_vec(), golgi_hz.to_vec()],
-            cells: Some(Array2::zeros((0, 2))),
+            cells: None,
         }),
         ..measured(&[0.0]).remove(0)
     };
     let observed = [seed([10.0, 20.0], [0.0, 5.0]), seed([14.0, 20.0], [2.0, 9.0])];
-    let expected = "condition,time_ms,granule_hz_mean,granule_hz_sem,golgi_hz_mean,golgi_hz_sem\n\
-                    c,1000,12,2,1,1\nc,1001,20,0,7,2\n";
-    assert_eq!(psth(&[(&condition, &observed)], DRIVE).tables[0].csv(), expected);
+    let figure = psth(&[(&condition, &observed)], DRIVE);
+    let table = &figure.tables[0];
+    let parts = ["mean", "low_95", "high_95"];
+    let expected: Vec<String> =
+        ["granule", "golgi"].iter().flat_map(|of| parts.map(|part| format!("{of}_hz_{part}"))).collect();
+    assert_eq!(names(table)[..2], ["condition", "time_ms"]);
+    assert_eq!(names(table)[2..], expected);
+    assert_close(&numbers(table, "time_ms"), &[Some(1000.0), Some(1001.0)]);
+    // With one degree of freedom, the 0.975 quantile of Student's t is tan(0.475 π).
+    let t = (0.475 * std::f64::consts::PI).tan();
+    let both = |first: f64, second: f64| [Some(first), Some(second)];
+    assert_close(&numbers(table, "granule_hz_mean"), &both(12.0, 20.0));
+    assert_close(&numbers(table, "granule_hz_low_95"), &both(12.0 - 2.0 * t, 20.0));
+    assert_close(&numbers(table, "granule_hz_high_95"), &both(12.0 + 2.0 * t, 20.0));
+    assert_close(&numbers(table, "golgi_hz_mean"), &both(1.0, 7.0));
+    assert_close(&numbers(table, "golgi_hz_low_95"), &both(1.0 - t, 7.0 - 2.0 * t));
+    assert_close(&numbers(table, "golgi_hz_high_95"), &both(1.0 + t, 7.0 + 2.0 * t));
+    let one = psth(&[(&condition, &observed[..1])], DRIVE);
+    assert_close(&numbers(&one.tables[0], "golgi_hz_low_95"), &[None, None]);
+    let is_interval = |(_, text): &(_, String)| text == "95 % interval over 2 seeds";
+    assert_eq!([&figure, &one].map(|of| legend(of).iter().any(is_interval)), [true, false]);
 }
 
 #[test]
@@ -387,48 +291,100 @@ fn conductances_are_means_over_cells_of_all_seeds() {
 fn pictures_of_one_seed_name_it_and_say_where_there_are_no_spikes() {
     let condition = condition("c", "Control", &[]);
     let driven = driven(&condition, 7);
-    let texts = |figure: Figure| figure.texts();
-    let has = |texts: &[String], what: &str| texts.iter().any(|text| text == what);
     let rest = TrialSpikes::of(vec![vec![Spike { step: 10_000, cell: driven[0] }], vec![]]);
     for (spikes, is_silent) in [(TrialSpikes::default(), true), (rest, false)] {
         let mut counter =
             Counter::new(&condition.model, &driven, Window::of(&condition.model), Detail::Cells);
         counter.add(&spikes);
-        let map = texts(heat_map(&[(&condition, &counter.finish(7))], DRIVE));
-        assert!(has(&map, "seed 7") && has(&map, "no spikes") == is_silent, "{map:?}");
+        let map = heat_map(&[(&condition, &counter.finish(7))], DRIVE);
+        assert!(has_text(&map, "seed 7, mean over 1 trial"), "{:?}", map.texts());
+        assert_eq!(has_text(&map, "no spikes"), is_silent, "{:?}", map.texts());
         let trial = RasterTrial { condition: "c", model: &condition.model, driven: &driven, spikes: &spikes };
-        let raster = texts(raster(&[trial], (7, 3), &(985..1075), DRIVE));
-        assert!(has(&raster, "trial 3 of seed 7") && has(&raster, "no spikes") == is_silent, "{raster:?}");
+        let raster = raster(&[trial], (7, 3), &(985..1075), DRIVE);
+        assert!(has_text(&raster, "trial 3 of seed 7"), "{:?}", raster.texts());
+        assert_eq!(has_text(&raster, "no spikes"), is_silent, "{:?}", raster.texts());
     }
 }
 
 #[test]
-fn seeds_have_one_colour_and_conditions_numbers() {
+fn heat_maps_have_the_same_cells_in_a_row_of_all_panels() {
     let (conditions, observed) = sweep();
-    let of: Vec<(&ObservedCondition, &[Observed])> =
-        conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
-    let svg = seeds(&of).svg();
-    let document = roxmltree::Document::parse(&svg).expect("XML");
-    let discs = document.descendants().filter(|node| node.has_tag_name("circle"));
-    let colors: std::collections::BTreeSet<_> = discs.filter_map(|disc| disc.attribute("fill")).collect();
-    assert_eq!(colors.len(), 1, "{colors:?}");
-    assert!(svg.contains(">1: Control<") && svg.contains(">2: GABAzine<"));
+    let of: Vec<(&ObservedCondition, &Observed)> =
+        conditions[..3].iter().zip(&observed).map(|(condition, of)| (condition, &of[0])).collect();
+    let figure = heat_map(&of, DRIVE);
+    let table = &figure.tables[0];
+    assert_eq!(names(table), ["condition", "row", "cells", "time_ms", "spikes_per_cell_and_trial"]);
+
+    // The spikes of each cell in all ms, by panel.
+    let spikes = |at: usize| -> BTreeMap<u32, f64> {
+        let (cells, of_cells) =
+            of[at].1.courses.as_ref().and_then(|of| of.cells.as_ref()).expect("requested");
+        cells.iter().copied().zip(of_cells.rows().into_iter().map(|row| row.sum())).collect()
+    };
+    let by_panel = [0, 1, 2].map(spikes);
+    let rows = numbers(table, "row");
+    let cells = texts(table, "cells");
+    let mut members = BTreeMap::<usize, &str>::new();
+    for (row, cells) in rows.iter().zip(cells) {
+        let of_row = members.entry(row.expect("a row") as usize).or_insert(cells);
+        assert_eq!(of_row, cells);
+    }
+    let shown: Vec<u32> = (members.values())
+        .flat_map(|cells| cells.split(' '))
+        .map(|cell| cell.parse().expect("a number"))
+        .collect();
+    // The last row is on top. Cells with equal spikes are in the order of their numbers.
+    let mut expected: Vec<u32> =
+        (by_panel[0].keys().copied()).filter(|cell| by_panel.iter().any(|of| of[cell] > 0.0)).collect();
+    let silent = by_panel[0].len() - expected.len();
+    expected.sort_by(|a, b| by_panel[0][a].total_cmp(&by_panel[0][b]));
+    assert_eq!(shown, expected);
+    assert!(shown.len() > 10 && figure.description.contains(&format!("the {} that spike", shown.len())));
+    assert!(figure.description.contains(&format!("The other {silent} are left out")));
+    let all: f64 = numbers(table, "spikes_per_cell_and_trial").into_iter().flatten().sum();
+    let expected: f64 = by_panel.iter().flat_map(BTreeMap::values).sum();
+    // Every row has one cell.
+    assert!(members.len() == shown.len() && (all - expected).abs() < 1e-9, "{all} for {expected}");
 }
 
 #[test]
-fn heat_maps_have_the_strongest_cells_on_top() {
-    let (conditions, observed) = sweep();
-    // GABAzine has more spikes than cells.
-    let figure = heat_map(&[(&conditions[1], &observed[1][0])], DRIVE);
-    let table = figure.tables[0].csv();
-    let mut sums = std::collections::BTreeMap::<u32, f64>::new();
-    for line in table.lines().skip(1) {
-        let fields: Vec<&str> = line.split(',').collect();
-        *sums.entry(fields[1].parse().expect("a row")).or_default() +=
-            fields[3].parse::<f64>().expect("a number");
-    }
-    let sums: Vec<f64> = sums.into_values().collect();
-    assert!(sums.len() > 10 && sums.windows(2).all(|pair| pair[0] <= pair[1] + 1e-9), "{sums:?}");
+fn heat_maps_of_different_cells_have_an_order_each() {
+    let condition = condition("c", "Control", &[]);
+    let observe = |driven: &[u32], cells: &[u32]| {
+        let mut counter = Counter::new(&condition.model, driven, Window::of(&condition.model), Detail::Cells);
+        let train = (10_000..).zip(cells).map(|(step, &cell)| Spike { step, cell }).collect();
+        counter.add(&TrialSpikes::of(vec![train, vec![]]));
+        counter.finish(1)
+    };
+    let (first, second) = (observe(&[1, 2, 3], &[2, 1, 2, 3, 2, 1]), observe(&[1, 2], &[1]));
+    let figure = heat_map(&[(&condition, &first), (&condition, &second)], DRIVE);
+    // Nothing is left out: the panels have no cells in common that could be silent.
+    let expected = "condition,row,cells,time_ms,spikes_per_cell_and_trial\n\
+                    c,0,3,1000,1\nc,1,1,1000,2\nc,2,2,1000,3\nc,1,1,1000,1\n";
+    assert_eq!(figure.tables[0].csv(), expected);
+    assert!(figure.description.contains("In each panel, cells are in the order of their response"));
+}
+
+#[test]
+fn rows_of_a_heat_map_are_means_of_neighbours_if_there_are_many_cells() {
+    let condition = condition("c", "Control", &[]);
+    let driven: Vec<u32> = (0..90).collect();
+    let mut counter = Counter::new(&condition.model, &driven, Window::of(&condition.model), Detail::Cells);
+    // Cell n has n + 1 spikes in one ms.
+    let train = (0..90).flat_map(|cell| (0..=cell).map(move |_| Spike { step: 10_000, cell }));
+    counter.add(&TrialSpikes::of(vec![train.collect(), vec![]]));
+    let figure = heat_map(&[(&condition, &counter.finish(1))], DRIVE);
+    let table = &figure.tables[0];
+    assert_eq!(table.rows(), 60);
+    let of_row = |cells: &String| -> f64 {
+        let spikes: Vec<f64> =
+            cells.split(' ').map(|cell| cell.parse::<f64>().expect("a number") + 1.0).collect();
+        spikes.iter().sum::<f64>() / spikes.len() as f64
+    };
+    let cells = texts(table, "cells");
+    let expected: Vec<Option<f64>> = cells.iter().map(of_row).map(Some).collect();
+    assert_close(&numbers(table, "spikes_per_cell_and_trial"), &expected);
+    assert_eq!(cells.join(" "), driven.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
 }
 
 #[test]
@@ -471,8 +427,7 @@ fn populations_and_parameters_are_those_of_the_engine() {
             vec![counter.finish(7)]
         })
         .collect();
-    let of: Vec<(&ObservedCondition, &[Observed])> =
-        conditions.iter().zip(&observed).map(|(condition, observed)| (condition, &observed[..])).collect();
+    let of = joined(&conditions, &observed);
     let first = conditions.iter().zip(&observed).map(|(condition, of)| (condition, &of[0]));
     let spikes: Vec<TrialSpikes> =
         conditions.iter().map(|ObservedCondition { model, .. }| granule_toy::spikes(model, 7, 1)).collect();
@@ -480,15 +435,18 @@ fn populations_and_parameters_are_those_of_the_engine() {
         RasterTrial { condition: name, model, driven: &driven, spikes }
     });
     let found = axes(&conditions);
-    assert_eq!(found, [DoseAxis { path: "synapse.weight", unit: "nS", values: vec![0.8, 1.6, 3.2] }]);
-    let [psth, raster, heat_map, seeds, responses] = [
+    let parameter = granule_toy::space().parameter("synapse.weight").expect("a parameter");
+    assert_eq!(found, [DoseAxis { parameter, values: vec![0.8, 1.6, 3.2], space: granule_toy::space() }]);
+    assert_eq!(found[0].label(), "Weight of every synapse (nS)");
+    let [psth, raster, heat_map, seeds, responses, forest] = [
         psth(&of, drive),
         raster(&trials.collect::<Vec<_>>(), (7, 1), &(0..100), drive),
         heat_map(&first.collect::<Vec<_>>(), drive),
         seeds(&of),
         responses(&of, &found[0]).expect("a line"),
+        forest(&of, 0).remove(0),
     ];
-    for figure in [&psth, &raster, &heat_map, &seeds, &responses] {
+    for figure in [&psth, &raster, &heat_map, &seeds, &responses, &forest] {
         let svg = figure.svg();
         figure.check_layout(&figure.name);
         let csv: String = figure.tables.iter().map(Table::csv).collect();
@@ -501,7 +459,7 @@ fn populations_and_parameters_are_those_of_the_engine() {
     assert!(psth.description.contains(words) && raster.description.contains(words));
     assert!(psth.description.ends_with("Dotted lines are flashes."));
     for (figure, measures) in
-        [(&seeds, "Eight measures of 3"), (&responses, "Eight measures against synapse.")]
+        [(&seeds, "12 measures of 3"), (&responses, "12 measures against Weight of every synapse (nS), of 3")]
     {
         assert!(figure.description.starts_with(measures), "{}", figure.description);
     }
@@ -513,23 +471,30 @@ fn populations_and_parameters_are_those_of_the_engine() {
     }
 
     let measures = measures(&of);
-    let names: Vec<&str> = measures.columns[3..].iter().map(|column| column.name.as_str()).collect();
     let expected = [
+        "condition",
+        "synapse_weight_nS",
+        "seed",
+        "trials",
+        "response_probability",
         "spikes_per_driven_cell",
         "peak_spikes_per_ms",
-        "responding_fraction",
+        "reliable_fraction",
+        "first_spike_latency_ms",
+        "first_spike_jitter_ms",
+        "fano_factor",
         "relay_before_hz",
         "excitatory_before_hz",
         "excitatory_during_hz",
         "inhibitory_before_hz",
         "inhibitory_during_hz",
     ];
-    assert_eq!(names, expected);
+    assert_eq!(names(&measures), expected);
     // Recomputes the rate of the third population: spikes per cell, trial and second in the window.
     let in_window =
         (0..3).flat_map(|trial| granule_toy::spikes(&conditions[1].model, 7, trial).trains.remove(2));
     let count = in_window.filter(|spike| (80..200).contains(&spike.step)).count() as f64;
-    let rate = observed[1][0].measures[7].expect("measured");
+    let rate = observed[1][0].measures[11].expect("measured");
     assert!(count > 0.0 && (rate - count / (7.0 * 3.0 * 0.060)).abs() < 1e-9, "{rate} of {count}");
     let rows: Vec<&str> = POPULATIONS.iter().map(|population| population.name).collect();
     let csv = raster.tables[0].csv();

@@ -1,22 +1,22 @@
 //! Figure of rates over time.
 
 use granule_engine::Population;
+use granule_statistics::estimate::Estimate;
 
 use super::ObservedCondition;
 use super::observed::{Courses, Observed};
-use super::show::{Drive, WIDTH_MM, add_stimulus, color, counted, layout, populations_of, short};
-use crate::analysis::Summary;
+use super::show::{Drive, WIDTH_MM, add_stimulus, color, counted, interval, layout, populations_of, short};
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
-/// Draws the rates of driven cells and of the other populations in each ms: mean and standard error over
+/// Draws the rates of driven cells and of the other populations in each ms: mean and 95 % interval over
 /// seeds. Each condition has a panel.
 pub fn psth(conditions: &[(&ObservedCondition, &[Observed])], drive: Drive) -> Figure {
     let populations = populations_of(conditions.iter().map(|(condition, _)| &condition.model));
     let rates = |(_, observed): &(&ObservedCondition, &[Observed])| Rates::new(observed, populations.len());
     let of: Vec<Rates> = conditions.iter().map(rates).collect();
     let tops = of.iter().flat_map(|rates| rates.by_population.iter().flatten());
-    let tops = tops.filter_map(|summary| Some(summary.mean? + summary.sem.unwrap_or(0.0)));
+    let tops = tops.filter_map(|summary| summary.high.or(summary.mean));
     let y = Scale::from_zero(tops, 0.05);
     let panels: Vec<Panel> = conditions
         .iter()
@@ -40,6 +40,7 @@ pub fn psth(conditions: &[(&ObservedCondition, &[Observed])], drive: Drive) -> F
     let (columns, height) = layout(panels.len(), 3, 46.0);
     let mut canvas = Canvas::new(WIDTH_MM, height + 8.0);
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
+    let seeds = of.iter().map(|rates| rates.seeds).max().unwrap_or(0);
     let entry = |place, text| (Swatch::Line(Stroke::solid(color(place), 1.0)), text);
     let mut entries = vec![entry(0, drive.cells(populations))];
     for (place, population) in populations.iter().enumerate().skip(1) {
@@ -47,13 +48,12 @@ pub fn psth(conditions: &[(&ObservedCondition, &[Observed])], drive: Drive) -> F
     }
     entries.extend(drive.entry());
     if of.iter().any(|rates| rates.seeds > 1) {
-        entries.push((Swatch::Area(Color::rgb(200, 200, 200)), "± standard error over seeds".to_owned()));
+        entries.push((Swatch::Area(Color::rgb(200, 200, 200)), interval(seeds)));
     }
     let rest = Legend::new(entries).draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
-    let seeds = of.iter().map(|rates| rates.seeds).max().unwrap_or(0);
     let description = format!(
-        "Mean rate of {}, in each ms, over all trials and {}, in {}. All panels have one scale.{}",
+        "Mean rate of {}, in each ms, over all trials and {}, in {}; the bands are 95 % intervals over seeds. All panels have one scale.{}",
         drive.and_others(populations),
         counted(seeds, "seed"),
         counted(conditions.len(), "condition"),
@@ -63,13 +63,13 @@ pub fn psth(conditions: &[(&ObservedCondition, &[Observed])], drive: Drive) -> F
     Figure::new("psth", "Rates over time", description, canvas, vec![table])
 }
 
-fn add(panel: &mut Panel, ms: &[usize], course: &[Summary], color: Color) {
+fn add(panel: &mut Panel, ms: &[usize], course: &[Estimate], color: Color) {
     // Points are in the middle of each ms.
     let at = |ms: &usize| *ms as f64 + 0.5;
-    let band = ms.iter().zip(course).filter_map(|(ms, summary)| {
-        let (mean, sem) = (summary.mean?, summary.sem?);
-        Some((at(ms), mean - sem, mean + sem))
-    });
+    let band = ms
+        .iter()
+        .zip(course)
+        .filter_map(|(ms, summary)| Some((at(ms), summary.low?.max(0.0), summary.high?)));
     panel.add(Mark::Band { points: band.collect(), color, opacity: 0.25 });
     let line = ms.iter().zip(course).filter_map(|(ms, summary)| Some((at(ms), summary.mean?)));
     panel.add(Mark::Line { points: line.collect(), stroke: Stroke::solid(color, 1.0) });
@@ -80,7 +80,7 @@ struct Rates {
     seeds: usize,
     ms: Vec<usize>,
     /// Rates by population; for the first population those of its driven cells.
-    by_population: Vec<Vec<Summary>>,
+    by_population: Vec<Vec<Estimate>>,
 }
 
 impl Rates {
@@ -89,7 +89,7 @@ impl Rates {
         let ms: Vec<usize> = courses.first().map_or(Vec::new(), |first| first.ms.clone().collect());
         let over_seeds = |place: usize| {
             let at = |i: usize| courses.iter().map(|of| of.rates_hz[place][i]).collect::<Vec<f64>>();
-            (0..ms.len()).map(|i| Summary::of(&at(i))).collect()
+            (0..ms.len()).map(|i| Estimate::of(&at(i))).collect()
         };
         Rates { seeds: courses.len(), by_population: (0..populations).map(over_seeds).collect(), ms }
     }
@@ -113,7 +113,8 @@ fn table(
     for (place, Population { name, .. }) in populations.iter().enumerate() {
         let of = || rows().map(|(_, rates, i)| &rates.by_population[place][i]);
         columns.push(Column::optional(format!("{name}_hz_mean"), of().map(|of| of.mean)));
-        columns.push(Column::optional(format!("{name}_hz_sem"), of().map(|of| of.sem)));
+        columns.push(Column::optional(format!("{name}_hz_low_95"), of().map(|of| of.low)));
+        columns.push(Column::optional(format!("{name}_hz_high_95"), of().map(|of| of.high)));
     }
     Table::new("rates", columns)
 }

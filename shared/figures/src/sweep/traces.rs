@@ -9,8 +9,8 @@ use super::show::{Drive, WIDTH_MM, add_stimulus, counted, layout, short, stimulu
 use crate::drawing::{Axis, Canvas, Color, Dash, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
-const EXCITATION: Stroke = Stroke { color: Color::rgb(0, 114, 178), width: 1.0, dash: Dash::Solid };
-const INHIBITION: Stroke = Stroke { color: Color::rgb(213, 94, 0), width: 1.0, dash: Dash::Dashed };
+const EXCITATION: Stroke = Stroke { color: Color::rgb(64, 160, 180), width: 1.0, dash: Dash::Solid };
+const INHIBITION: Stroke = Stroke { color: Color::rgb(230, 159, 0), width: 1.0, dash: Dash::Dashed };
 
 /// Mean and standard deviation in each ms; `None` without cells.
 type Moments = Vec<Option<(f64, f64)>>;

@@ -40,7 +40,7 @@ fn lists_of_conditions() {
             &format!("5:5 unknown key `Control` in a condition | {FORM}"),
             "6:14 unknown key `golgi.reset` in a condition | parameters go into `set: { golgi.reset: … }`",
             "7:14 unknown key `x9` in a condition | the keys are `name`, `base`, `set`, `grid`, `zip`, \
-             `latin_hypercube` and `record`",
+             `latin_hypercube`, `sobol`, `table` and `record`",
         ],
     );
 }

@@ -1,6 +1,7 @@
 //! Messages for wrong sweep files.
 
 mod conditions;
+mod tables;
 
 use granule_granular::ENGINES;
 use granule_sweep::{Diagnostics, Overrides, parse};

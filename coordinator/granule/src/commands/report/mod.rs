@@ -75,6 +75,9 @@ pub(crate) fn run(arguments: &cli::ReportArgs) -> Result<(), Failure> {
             begun: gallery.archive().begun(),
             figures: &figures,
             tables: &gallery.tables,
+            sensitivity: gallery.sensitivity.as_ref(),
+            reference: gallery.reference.as_deref(),
+            windows: &gallery.windows(),
             notes: &notes,
         };
         let html = page.html();

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use granule_figures::sweep::Measure;
+use granule_figures::sweep::{Index, Measure, Sensitivity};
 use granule_figures::{ColumnData, Figure, Table};
 use granule_outputs::drawn::{self, Preliminary};
 use granule_outputs::manifest::{Manifest, ResolvedSweep};
@@ -34,8 +34,14 @@ pub(super) struct ReportPage<'a> {
     /// When its last run began, RFC 3339 in UTC.
     pub(super) begun: &'a str,
     pub(super) figures: &'a [(Of, Figure)],
-    /// Measures of conditions and seeds, and means over seeds. Empty if the store is gone.
+    /// Measures of conditions and seeds, estimates over seeds, and differences. Empty if the store is gone.
     pub(super) tables: &'a [Table],
+    /// Influence of the parameters on the measures, if the conditions are a sample of them.
+    pub(super) sensitivity: Option<&'a Sensitivity>,
+    /// Name of the condition with which others are compared.
+    pub(super) reference: Option<&'a str>,
+    /// The windows in which responses are counted.
+    pub(super) windows: &'a str,
     pub(super) notes: &'a [String],
 }
 
@@ -79,13 +85,15 @@ impl ReportPage<'_> {
                             (program) "."
                         }
                         nav aria-label="Contents" {
+                            a href="#design" { "Design" }
                             @if !self.tables.is_empty() {
                                 a href="#results" { "Results" }
+                                @if self.sensitivity.is_some() { a href="#sensitivity" { "Sensitivity" } }
                                 a href="#figures" { "Figures" }
                             }
                             @if self.has_paper() { a href="#paper" { "The paper’s analysis" } }
+                            @if !self.tables.is_empty() { a href="#methods" { "Methods" } }
                             a href="#run" { "Provenance" }
-                            a href="#again" { "Reproduce" }
                             @if manifest.is_some() { a href="#files" { "Files" } }
                         }
                     }
@@ -93,13 +101,15 @@ impl ReportPage<'_> {
                         @if !self.notes.is_empty() {
                             ul class="notes" { @for note in self.notes { li { (note) } } }
                         }
+                        section id="design" { h2 { "Design" } (self.design()) }
                         @if !self.tables.is_empty() {
                             section id="results" { h2 { "Results" } (self.results()) }
+                            @if let Some(of) = self.sensitivity {
+                                section id="sensitivity" { h2 { "Sensitivity" } (self.sensitivity_of(of)) }
+                            }
                             section id="figures" {
                                 h2 { "Figures" }
-                                @for (_, figure) in self.figures.iter().filter(|(of, _)| *of == Of::Sweep) {
-                                    (drawn(figure, None))
-                                }
+                                @for figure in self.of_sweep(false) { (drawn(figure, None)) }
                             }
                         }
                         @if self.has_paper() {
@@ -110,8 +120,10 @@ impl ReportPage<'_> {
                                 }
                             }
                         }
+                        @if !self.tables.is_empty() {
+                            section id="methods" { h2 { "Methods" } (self.methods()) }
+                        }
                         section id="run" { h2 { "Provenance" } (self.provenance()) }
-                        section id="again" { h2 { "Reproduce" } (self.again()) }
                         @if let Some(manifest) = manifest {
                             section id="files" { h2 { "Files" } (files(manifest)) }
                         }
@@ -126,22 +138,127 @@ impl ReportPage<'_> {
         self.figures.iter().any(|(of, _)| *of != Of::Sweep)
     }
 
-    /// Returns means over seeds, and links to all numbers.
+    /// Returns the sweep file as its author wrote it, and the parameters that differ.
+    fn design(&self) -> Markup {
+        let file = format!("{}.yaml", self.sweep.name);
+        let written = self.manifest.and_then(|manifest| manifest.run.sweep_file.as_deref());
+        html! {
+            @match written {
+                Some(text) => { p { "The sweep file:" } pre { code { (text) } } }
+                None => {
+                    p { "The sweep as a file that sets every condition explicitly; all other values are defaults:" }
+                    pre { code { (self.yaml) } }
+                }
+            }
+            p {
+                "Saved as " code { (file) } ", it gives the same files, byte for byte, with any number of workers on any \
+                 machines, if engine and revision are those below: "
+                code { "granule run " (shell_path(&file)) } ". "
+                code { "granule reproduce" } " computes one trial again and compares it; " code { "granule verify" }
+                " checks all files."
+            }
+            (self.parameters())
+        }
+    }
+
+    /// Returns estimates, differences, and links to all numbers.
     fn results(&self) -> Markup {
-        let measures = self.sweep.conditions.first().map_or_else(Vec::new, |first| Measure::of(&first.model));
+        let seeds = self.sweep.seeds.len();
+        let table = |name: &str| self.tables.iter().find(|of| of.name == name);
+        html! {
+            @if let Some(of) = table("estimates") {
+                h3 { "Estimates" }
+                p {
+                    "Means over " (plural(seeds as u64, "seed"))
+                    @if seeds > 1 { ", with 95 % confidence intervals over seeds" }
+                    @else { "; one seed gives no interval over seeds" }
+                    @if !self.windows.is_empty() { "; responses are counted from " (self.windows) } "."
+                }
+                (across(of, "mean"))
+            }
+            @if let (Some(of), Some(reference)) = (table("differences"), self.reference) {
+                h3 { "Differences to " (reference) }
+                p {
+                    "Each condition minus " (reference) ", paired by seed"
+                    @if seeds > 1 {
+                        ", with 95 % confidence intervals and the effect size " i { "d" } sub { "z" }
+                        "; bold if the interval excludes 0"
+                    }
+                    "."
+                }
+                (across(of, "difference"))
+            }
+            p { @for of in self.tables { (download(of, of.name)) " " } }
+        }
+    }
+
+    /// Returns the figures of the whole sweep: those of sensitivity, or all others.
+    fn of_sweep(&self, is_sensitivity: bool) -> impl Iterator<Item = &Figure> {
+        let is_it = move |of: &Of, figure: &Figure| {
+            *of == Of::Sweep && figure.name.starts_with("sensitivity") == is_sensitivity
+        };
+        self.figures.iter().filter(move |(of, figure)| is_it(of, figure)).map(|(_, figure)| figure)
+    }
+
+    /// Returns the indices of the main measures, and their figures.
+    fn sensitivity_of(&self, of: &Sensitivity) -> Markup {
         html! {
             p {
-                @if self.sweep.engine.is_program() {
-                    "The rates are of all cells of a population. "
+                @if of.shown() == [Index::First, Index::Total] {
+                    "Sobol’ indices: the fraction of a measure’s variance over the conditions that a parameter explains alone \
+                     (first order), and together with its interactions (total order). The files below also have regression \
+                     coefficients (SRC), which mislead if R" sup { "2" } " is far below 1. "
                 } @else {
-                    "Driven granule cells have input from active mossy fibres. "
-                    "The first three measures are of driven cells in the window around the stimulus. "
-                    "The rates are of all cells of a population, before the window or in it. "
+                    "The standardised regression coefficient (SRC) of a parameter is the change of a measure in its standard \
+                     deviations, if the parameter changes by one of its own; the partial rank correlation coefficient (PRCC) \
+                     measures monotone effects. If R" sup { "2" } " is far below 1, the SRC mislead. "
                 }
-                "Values are means over trials, cells and seeds, with the standard error over seeds if there are several."
+                "In brackets are 95 % confidence intervals; bold if the interval excludes 0."
             }
-            @for of in self.tables.iter().filter(|of| of.name == "means") { (means(of, &measures)) }
-            p { @for of in self.tables { (download(of, of.name)) " " } }
+            (influences(of))
+            @for figure in self.of_sweep(true) { (drawn(figure, None)) }
+        }
+    }
+
+    /// Returns the definitions, and what to cite.
+    fn methods(&self) -> Markup {
+        let measures = self.sweep.conditions.first().map_or_else(Vec::new, |first| Measure::of(&first.model));
+        let is_program = self.sweep.engine.is_program();
+        html! {
+            p {
+                "Every condition was simulated with " (plural(self.sweep.seeds.len() as u64, "seed")) " and "
+                (plural(self.sweep.trials.into(), "trial")) " of each seed. "
+                @if let Some(until) = &self.resolved.until {
+                    "This number was decided during the simulation, after fixed numbers of trials from " (until.at_least) " to "
+                    (until.at_most) ": trials were added until the mean of " (until.measure.replace('_', " "))
+                    " was known to ± " (until.half_width) " in every condition (95 % interval due to trials, for these seeds). "
+                }
+                @if !is_program {
+                    "A seed determines wiring, weights and noise, which all conditions share. "
+                }
+                "The seed is the unit of replication: each measure was computed for every condition and seed from all of its \
+                 trials, and intervals are those of Student’s t distribution over the values of the seeds. Differences were \
+                 computed for each seed before averaging, so what conditions share cancels. The effect size is Cohen’s "
+                i { "d" } sub { "z" } ". p values are of paired t tests, and are not corrected for the number of comparisons."
+            }
+            table class="facts" {
+                @for measure in measures { tr { th scope="row" { (measure.label()) } td { (measure.definition()) } } }
+                @if self.reference.is_some() {
+                    tr { th scope="row" { "d′" } td {
+                        "difference of the mean number of spikes in a trial between two conditions, divided by the root of \
+                         the mean of their variances over trials; mean over seeds"
+                    } }
+                }
+            }
+            p {
+                @if is_program { "Please cite granule " } @else {
+                    "Please cite Fore TR, Taylor BN, Brunel N, Hull C (2020) Acetylcholine modulates cerebellar granule cell \
+                     spiking by regulating the balance of synaptic excitation and inhibition, J Neurosci 40:2882–2894, \
+                     doi:10.1523/JNEUROSCI.2148-19.2020, and granule "
+                }
+                (self.manifest.map_or(env!("CARGO_PKG_VERSION"), |manifest| &manifest.granule))
+                " (CITATION.cff)."
+            }
         }
     }
 
@@ -199,7 +316,6 @@ impl ReportPage<'_> {
                     ul { @for of in set_aside { li { (of.condition) ", seed " (of.seed) ", trial " (of.trial) } } }
                 }
             }
-            (self.parameters())
         }
     }
 
@@ -236,23 +352,6 @@ impl ReportPage<'_> {
                 table class="facts" {
                     @for path in same { tr { th scope="row" { (path) } td { (value(0, path)) } } }
                 }
-            }
-        }
-    }
-
-    fn again(&self) -> Markup {
-        let file = format!("{}.yaml", self.sweep.name);
-        html! {
-            p {
-                "This sweep file sets every condition explicitly; all other values are the preset’s, or defaults. Saved as "
-                code { (file) } ", it gives the same files, byte for byte, with any number of workers on any machines, if engine and \
-                 revision are those above:"
-            }
-            pre { code { (self.yaml) } }
-            pre { code { "granule run " (shell_path(&file)) } }
-            p {
-                code { "granule reproduce" } " computes one trial again and compares it. " code { "granule verify" }
-                " checks all files."
             }
         }
     }
@@ -301,48 +400,130 @@ fn download(of: &Table, name: &str) -> Markup {
     }
 }
 
-/// Returns a table with a condition in each row and a measure in each column.
-fn means(of: &Table, measures: &[Measure]) -> Markup {
-    let number = |name: String, row: usize| {
-        let column = of.columns.iter().find(|column| column.name == name)?;
-        match &column.values {
-            ColumnData::Number(values) => values.get(row).copied().flatten(),
-            ColumnData::Whole(_) | ColumnData::Text(_) => None,
-        }
-    };
-    let names = match of.columns.first().map(|column| &column.values) {
-        Some(ColumnData::Text(names)) => &names[..],
+/// Returns the indices of the main measures: a row for each parameter and index, a column for each measure.
+fn influences(of: &Sensitivity) -> Markup {
+    let shown = of.shown();
+    let measures: Vec<Measure> = of.measures().into_iter().filter(|measure| measure.is_main()).collect();
+    let r_squared = |measure| of.of(measure, 0, Index::Src).and_then(|of| of.r_squared);
+    html! {
+        div class="wide" { table {
+            thead { tr {
+                th scope="col" { "Parameter" }
+                th scope="col" { "Index" }
+                @for measure in &measures { th scope="col" class="number" { (measure.label()) } }
+            } }
+            tbody {
+                @for (place, parameter) in of.parameters.iter().enumerate() {
+                    @for index in shown { tr {
+                        @if index == shown[0] { th scope="row" rowspan="2" { (parameter.words()) } }
+                        td { (index.label()) }
+                        @for measure in &measures {
+                            @let effect = of.of(*measure, place, index).and_then(|of| of.effect);
+                            @let is_clear = effect.is_some_and(|effect| effect.low > 0.0 || effect.high < 0.0);
+                            td class=(if is_clear { "number clear" } else { "number" }) {
+                                (with_interval(effect.map(|effect| effect.value), effect.map(|effect| (effect.low, effect.high))))
+                            }
+                        }
+                    } }
+                }
+                @if measures.iter().any(|measure| r_squared(*measure).is_some()) { tr {
+                    th scope="row" colspan="2" { "R" sup { "2" } " of the linear model" }
+                    @for measure in &measures { td class="number" { (with_interval(r_squared(*measure), None)) } }
+                } }
+            }
+        } }
+    }
+}
+
+/// Returns a long table as one with a condition in each row, and in each column the mean of a measure with its interval.
+fn across(of: &Table, value: &str) -> Markup {
+    let texts = |name: &str| match of
+        .columns
+        .iter()
+        .find(|column| column.name == name)
+        .map(|column| &column.values)
+    {
+        Some(ColumnData::Text(texts)) => &texts[..],
         _ => &[],
     };
+    let numbers = |name: &str| match of
+        .columns
+        .iter()
+        .find(|column| column.name == name)
+        .map(|column| &column.values)
+    {
+        Some(ColumnData::Number(numbers)) => &numbers[..],
+        _ => &[],
+    };
+    let (conditions, measures, units) = (texts("condition"), texts("measure"), texts("unit"));
+    let (means, lows, highs) = (numbers(value), numbers("low_95"), numbers("high_95"));
+    let effects = numbers("effect_size_dz");
+    // All rows of a condition follow each other, with the measures in one order.
+    let count = conditions.iter().take_while(|name| conditions.first() == Some(*name)).count().max(1);
     html! {
         div class="wide" { table {
             thead { tr {
                 th scope="col" { "Condition" }
-                @for measure in measures { th scope="col" class="number" { (measure.label()) } }
+                @for (measure, unit) in measures.iter().zip(units).take(count) {
+                    th scope="col" class="number" {
+                        (heading(measure, unit))
+                    }
+                }
             } }
-            tbody { @for (row, name) in names.iter().enumerate().take(MOST_ROWS) {
+            tbody { @for first in (0..conditions.len()).step_by(count).take(MOST_ROWS) {
                 tr {
-                    th scope="row" { (name) }
-                    @for measure in measures {
-                        td class="number" {
-                            @if let Some(mean) = number(format!("{}_mean", measure.name()), row) { (rounded(mean)) }
-                            @if let Some(sem) = number(format!("{}_sem", measure.name()), row) { " ± " (rounded(sem)) }
+                    th scope="row" { (conditions[first]) }
+                    @for row in first..(first + count).min(means.len()) {
+                        @let is_clear = value == "difference"
+                            && lows[row].zip(highs[row]).is_some_and(|(low, high)| low > 0.0 || high < 0.0);
+                        td class=(if is_clear { "number clear" } else { "number" }) {
+                            (with_interval(means[row], lows[row].zip(highs[row])))
+                            @if let Some(Some(effect)) = effects.get(row) {
+                                span class="interval" { i { "d" } sub { "z" } " " (format!("{effect:.1}").replace('-', "\u{2212}")) }
+                            }
                         }
                     }
                 }
             } }
         } }
-        @if names.len() > MOST_ROWS {
-            p { "The first " (MOST_ROWS) " of " (names.len()) " conditions; all are in the files below." }
+        @if conditions.len() / count > MOST_ROWS {
+            p { "The first " (MOST_ROWS) " of " (conditions.len() / count) " conditions; all are in the files below." }
         }
     }
 }
 
-/// Formats a number with three digits.
-fn rounded(value: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
+/// Returns the heading of a measure's column: its name in words, with the unit in brackets.
+fn heading(measure: &str, unit: &str) -> String {
+    let name = match unit {
+        "Hz" => measure.strip_suffix("_hz"),
+        "ms" => measure.strip_suffix("_ms"),
+        // The name says it.
+        "1/ms" => return measure.replace('_', " "),
+        _ => None,
+    };
+    let words = name.unwrap_or(measure).replace('_', " ");
+    if unit.is_empty() { words } else { format!("{words} ({unit})") }
+}
+
+/// Formats a mean with its interval. All three have the decimals that the interval's half width has in two digits. Very
+/// small and very large numbers have a power of ten.
+fn with_interval(mean: Option<f64>, interval: Option<(f64, f64)>) -> Markup {
+    let Some(mean) = mean else { return html! { "–" } };
+    let half = interval.map_or(0.0, |(low, high)| (high - low) / 2.0);
+    let largest = interval.map_or(mean.abs(), |(low, high)| mean.abs().max(low.abs()).max(high.abs()));
+    let exponent =
+        if largest > 0.0 && !(1e-3..1e5).contains(&largest) { largest.log10().floor() as i32 } else { 0 };
+    let unit = 10.0_f64.powi(exponent);
+    let precision = if half > 0.0 { half / unit } else { (largest / unit).max(1e-9) * 0.05 };
+    let decimals =
+        if largest > 0.0 { (1 - precision.log10().floor() as i32).clamp(0, 6) as usize } else { 0 };
+    let number = |x: f64| format!("{:.decimals$}", x / unit).replace('-', "\u{2212}");
+    let power =
+        html! { @if exponent != 0 { " × 10" sup { (exponent.to_string().replace('-', "\u{2212}")) } } };
+    html! {
+        (number(mean)) (power)
+        @if let Some((low, high)) = interval {
+            " " span class="interval" { "[" (number(low)) ", " (number(high)) "]" (power) }
+        }
     }
-    let digits = (2 - value.abs().log10().floor() as i32).clamp(0, 12) as usize;
-    format!("{value:.digits$}").replace('-', "\u{2212}")
 }

@@ -275,7 +275,8 @@ const conditionRows = new Map();
 function drawConditions() {
   const { subject, stored, pairs } = run;
   const seeds = subject.seeds.length;
-  const total = seeds * subject.trials;
+  const each = run.head.trials_each;
+  const total = seeds * each;
   const wanted = $("filter").value.trim().toLowerCase();
   const which = $("which").value;
   const isShown = (at) => {
@@ -298,7 +299,7 @@ function drawConditions() {
     if (!isUnfolded) continue;
     for (let seed = 0; seed < Math.min(seeds, MOST_SEEDS); seed += 1) {
       const row = rowOf(at, seed);
-      fill(row, pairs[at * seeds + seed] ?? 0, subject.trials);
+      fill(row, pairs[at * seeds + seed] ?? 0, each);
       rows.push(row.node);
     }
     if (seeds > MOST_SEEDS) rows.push(rowOfRest(seeds - MOST_SEEDS));
@@ -498,7 +499,7 @@ function figureOf(plot) {
   if (!figures.has(key)) figures.set(key, newFigure(at, condition.name));
   const figure = figures.get(key);
   const spikes = run.spikes.get(at);
-  const total = run.subject.seeds.length * run.subject.trials;
+  const total = run.subject.seeds.length * run.head.trials_each;
   setText(figure.of, spikes ? `${spikes.trials} of ${plural(total, "trial")}` : "");
   const isCounting = run.stored[at] > 0;
   const without = run.head.end && !source ? "Its spikes were not counted before the run ended."

@@ -1,0 +1,266 @@
+//! Heat map of the measures over two parameters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use granule_engine::space::{Parameter, Value};
+use ndarray::{Array2, Axis as Dimension};
+
+use super::compare::OfCondition;
+use super::dose::{DoseAxis, all_axes, number};
+use super::observed::over_seeds;
+use super::show::{WIDTH_MM, brief, briefs, counted, layout, measures_of, short, words_inside};
+use crate::drawing::{
+    Anchor, Axis, Canvas, Color, Legend, Mark, Panel, Ramp, Scale, Swatch, grid, size, text_width,
+};
+use crate::{Column, Figure, Table};
+
+/// Most values of a parameter on an axis, and fewest fields of a map.
+const MOST_VALUES: usize = 40;
+const LEAST_FIELDS: usize = 4;
+
+/// Most maps of a figure's row: combinations of the other parameters.
+const MOST_FACETS: usize = 4;
+
+/// Most characters of a legend entry.
+const MOST_LETTERS: usize = 90;
+
+/// Most columns and rows of a map with printed means.
+const MOST_PRINTED: (usize, usize) = (6, 8);
+
+/// Width around a map, in points: labels and numbers of the y axis, and the gap to the next map.
+const AROUND: f64 = 62.0;
+
+/// Returns a figure for each pair of parameters whose combinations are conditions of the sweep: for each measure, the mean
+/// over seeds of every combination. Combinations of the other parameters are side by side.
+pub fn matrices(conditions: &[OfCondition<'_>]) -> Vec<Figure> {
+    let axes = all_axes(conditions.iter().map(|(condition, _)| *condition));
+    let fits = |axis: &&DoseAxis| axis.values.len() <= MOST_VALUES;
+    let mut figures = Vec::new();
+    for (i, x) in axes.iter().enumerate().filter(|(_, axis)| fits(axis)) {
+        for y in axes[i + 1..].iter().filter(fits) {
+            figures.extend(matrix(conditions, x, y));
+        }
+    }
+    figures
+}
+
+/// The conditions of a combination of the other parameters.
+struct Facet {
+    name: String,
+    /// Indices of conditions: (rows, columns).
+    fields: Array2<Option<usize>>,
+}
+
+fn matrix(conditions: &[OfCondition<'_>], x: &DoseAxis, y: &DoseAxis) -> Option<Figure> {
+    let (facets, x, y) = facets(conditions, x, y);
+    let (x, y) = (&x, &y);
+    if facets.is_empty() {
+        return None;
+    }
+    let measures = measures_of(conditions);
+    let shown = &facets[..facets.len().min(MOST_FACETS)];
+    let columns = if shown.len() > 1 { shown.len() } else { 3 };
+    let mut panels = Vec::new();
+    let mut has_numbers = false;
+    let mut ranges = Vec::new();
+    for (i, measure) in measures.iter().enumerate() {
+        let values: Vec<Array2<f64>> = shown.iter().map(|facet| means(conditions, facet, i)).collect();
+        let all = || values.iter().flatten().copied().filter(|value| value.is_finite());
+        let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+        let is_printed = values.iter().all(|values| can_print(values, (low, high), columns));
+        has_numbers |= is_printed && low <= high;
+        // Colours alone do not say how large the means are.
+        if !is_printed && low <= high {
+            let [low, high] = [low, high].map(|end| aligned(end, low, high));
+            ranges.push(format!("{}: {low} to {high}", measure.label()));
+        }
+        for (number, values) in (1..).zip(&values) {
+            let number = if shown.len() > 1 { format!("{number}: ") } else { String::new() };
+            let title = format!("{number}{}", measure.label());
+            panels.push(panel(values, (low, high), x, y, is_printed).title(title));
+        }
+    }
+    let (columns, height) = layout(panels.len(), columns, 50.0);
+    let seeds = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
+    let colors = format!(
+        "mean over {}; each measure has its own colours, from its least to its largest mean",
+        counted(seeds, "seed")
+    );
+    let mut entries = vec![(Swatch::None, colors)];
+    if shown.len() > 1 {
+        let numbered = (1..).zip(shown).map(|(number, facet)| format!("{number}: {}", facet.name));
+        entries.extend(numbered.map(|text| (Swatch::None, short(&text, MOST_LETTERS))));
+    }
+    entries.extend(ranges.into_iter().map(|text| (Swatch::None, text)));
+    let legend = Legend::new(entries);
+    let mut canvas = Canvas::new(WIDTH_MM, height + legend.height_mm(WIDTH_MM));
+    let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
+    let rest = legend.draw(&mut canvas, area);
+    grid(&mut canvas, rest, columns, &panels);
+    let (across, down) = (x.words_inside(), y.words_inside());
+    let hidden = match facets.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" The table has {more} more combinations of the other parameters."),
+    };
+    let numbers = if has_numbers { "Numbers are the means; darker is larger." } else { "Darker is larger." };
+    let description = format!(
+        "Mean over seeds of each measure, for every combination of {across} (across) and {down} (upwards). \
+         {numbers}{hidden}"
+    );
+    let table = table(conditions, &facets, x, y);
+    let name = format!("matrix-{}-{}", x.name(), y.name());
+    Some(Figure::new(name, format!("Measures against {across} and {down}"), description, canvas, vec![table]))
+}
+
+/// Returns the combinations of the other parameters for which most fields of the map are conditions, and the axes with
+/// the values of these conditions.
+fn facets(conditions: &[OfCondition<'_>], x: &DoseAxis, y: &DoseAxis) -> (Vec<Facet>, DoseAxis, DoseAxis) {
+    let place = |axis: &DoseAxis, of: usize| {
+        let value = number(axis.parameter, conditions[of].0)?;
+        axis.values.iter().position(|other| *other == value)
+    };
+    let mut by_others: BTreeMap<String, (usize, Array2<Option<usize>>)> = BTreeMap::new();
+    for (at, (condition, _)) in conditions.iter().enumerate() {
+        let (Some(column), Some(row)) = (place(x, at), place(y, at)) else { continue };
+        let is_other =
+            |parameter: &Parameter| ![x.parameter.path, y.parameter.path].contains(&parameter.path);
+        let values = condition.model.values().iter().filter(|(parameter, _)| is_other(parameter));
+        let key: String = values.map(|(_, value)| format!("{value}\n")).collect();
+        let empty = || (at, Array2::from_elem((y.values.len(), x.values.len()), None));
+        by_others.entry(key).or_insert_with(empty).1[[row, column]] = Some(at);
+    }
+    let mut facets: Vec<(usize, Array2<Option<usize>>)> = by_others.into_values().collect();
+    // In the order of the sweep.
+    facets.sort_by_key(|(first, _)| *first);
+    // Other conditions of the sweep may have other values on the axes.
+    let used = |fields: &Array2<Option<usize>>, dimension: usize| -> BTreeSet<usize> {
+        let lanes = fields.axis_iter(Dimension(dimension)).enumerate();
+        lanes.filter(|(_, lane)| lane.iter().any(Option::is_some)).map(|(place, _)| place).collect()
+    };
+    facets.retain(|(_, fields)| {
+        let [rows, columns] = [0, 1].map(|dimension| used(fields, dimension).len());
+        let count = fields.iter().flatten().count();
+        rows > 1 && columns > 1 && count >= LEAST_FIELDS && 2 * count > rows * columns
+    });
+    let [rows, columns] = [0, 1].map(|dimension| -> Vec<usize> {
+        let all: BTreeSet<usize> = facets.iter().flat_map(|(_, fields)| used(fields, dimension)).collect();
+        all.into_iter().collect()
+    });
+    // A design for sensitivity has small squares at various places, which are no grid together.
+    facets.retain(|(_, fields)| 2 * fields.iter().flatten().count() > rows.len() * columns.len());
+    let firsts: Vec<usize> = facets.iter().map(|(first, _)| *first).collect();
+    let facet = |(first, fields): (usize, Array2<Option<usize>>)| Facet {
+        name: name(conditions, &firsts, first, [x, y]),
+        fields: fields.select(Dimension(0), &rows).select(Dimension(1), &columns),
+    };
+    let facets = facets.into_iter().map(facet).collect();
+    let axis = |of: &DoseAxis, places: &[usize]| {
+        let values = places.iter().map(|place| of.values[*place]).collect();
+        DoseAxis { values, ..*of }
+    };
+    (facets, axis(x, &columns), axis(y, &rows))
+}
+
+/// Returns the values of a condition that distinguish it from these others, apart from the axes.
+fn name(conditions: &[OfCondition<'_>], all: &[usize], of: usize, axes: [&DoseAxis; 2]) -> String {
+    let values = |at: usize| conditions[at].0.model.values();
+    let is_axis = |parameter: &Parameter| axes.iter().any(|axis| axis.parameter.path == parameter.path);
+    let differs =
+        |parameter: &Parameter, value: &Value| all.iter().any(|at| values(*at).of(parameter) != value);
+    let parts =
+        values(of).iter().filter(|(parameter, value)| !is_axis(parameter) && differs(parameter, value));
+    let text = |(parameter, value): (&'static Parameter, &Value)| {
+        format!("{} {value} {}", words_inside(values(of).space(), parameter), parameter.unit())
+    };
+    parts.map(text).map(|text| text.trim_end().to_owned()).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the mean over seeds of a measure in each field; NaN where there is none.
+fn means(conditions: &[OfCondition<'_>], facet: &Facet, measure: usize) -> Array2<f64> {
+    facet.fields.map(|of| of.and_then(|of| over_seeds(conditions[of].1, measure).mean).unwrap_or(f64::NAN))
+}
+
+/// Whether the means of a map fit into its fields, if so many maps are side by side.
+fn can_print(values: &Array2<f64>, (low, high): (f64, f64), maps: usize) -> bool {
+    let page = Canvas::new(WIDTH_MM, 1.0).area().width;
+    let room = (page / maps as f64 - AROUND) / values.ncols() as f64;
+    let fits = |value: &f64| text_width(&aligned(*value, low, high), size::SMALL, false) + 2.0 <= room;
+    values.ncols() <= MOST_PRINTED.0
+        && values.nrows() <= MOST_PRINTED.1
+        && values.iter().filter(|value| value.is_finite()).all(fits)
+}
+
+fn panel(
+    values: &Array2<f64>,
+    (low, high): (f64, f64),
+    x: &DoseAxis,
+    y: &DoseAxis,
+    is_printed: bool,
+) -> Panel {
+    let (across, down) = (thinned(briefs(&x.values), 8), thinned(briefs(&y.values), 10));
+    let (across, down): (Vec<&str>, Vec<&str>) =
+        (across.iter().map(String::as_str).collect(), down.iter().map(String::as_str).collect());
+    let mut panel = Panel::new(Axis::names(&across, &x.label()), Axis::names(&down, &y.label()));
+    if !values.iter().any(|value| value.is_finite()) {
+        panel.note("cannot be measured");
+        return panel;
+    }
+    let scale = Scale::linear(low, high);
+    // The palest colour is still visible on white.
+    let fraction = |value: f64| match value {
+        value if value.is_nan() => value,
+        value if high > low => 0.08 + 0.92 * scale.fraction(value),
+        _ => 0.3,
+    };
+    panel.add(Mark::Cells {
+        x: (-0.5, 1.0),
+        y: (-0.5, 1.0),
+        values: values.mapv(fraction),
+        ramp: Ramp::SEQUENTIAL,
+    });
+    if is_printed {
+        for ((row, column), &value) in values.indexed_iter().filter(|(_, value)| value.is_finite()) {
+            let is_dark = Ramp::SEQUENTIAL.at(fraction(value)).brightness() < 128.0;
+            let color = if is_dark { Color::WHITE } else { Color::BLACK };
+            let at = (column as f64, row as f64);
+            panel.add(Mark::Label { at, text: aligned(value, low, high), anchor: Anchor::Middle, color });
+        }
+    }
+    panel
+}
+
+/// Returns a number with as many decimals as give the larger one of these, without signs, three significant digits.
+fn aligned(value: f64, low: f64, high: f64) -> String {
+    match low.abs().max(high.abs()).log10().floor() {
+        power @ -2.0..=4.0 => format!("{value:.*}", (2.0 - power).max(0.0) as usize).replace('-', "\u{2212}"),
+        _ => brief(value),
+    }
+}
+
+/// Leaves out names so that at most so many remain, evenly spaced.
+fn thinned(mut names: Vec<String>, most: usize) -> Vec<String> {
+    let every = names.len().div_ceil(most).max(1);
+    names.iter_mut().enumerate().filter(|(at, _)| at % every > 0).for_each(|(_, name)| name.clear());
+    names
+}
+
+fn table(conditions: &[OfCondition<'_>], facets: &[Facet], x: &DoseAxis, y: &DoseAxis) -> Table {
+    let rows: Vec<(&str, usize)> = (facets.iter())
+        .flat_map(|facet| facet.fields.iter().flatten().map(move |at| (facet.name.as_str(), *at)))
+        .collect();
+    let value = |axis: &DoseAxis, at: usize| number(axis.parameter, conditions[at].0);
+    let mut columns = vec![
+        Column::text("condition", rows.iter().map(|(_, at)| conditions[*at].0.name.clone())),
+        Column::text("others", rows.iter().map(|(name, _)| *name)),
+        Column::optional(x.label(), rows.iter().map(|(_, at)| value(x, *at))),
+        Column::optional(y.label(), rows.iter().map(|(_, at)| value(y, *at))),
+    ];
+    for (i, measure) in measures_of(conditions).into_iter().enumerate() {
+        let of = rows.iter().map(|(_, at)| over_seeds(conditions[*at].1, i).mean);
+        columns.push(Column::optional(format!("{}_mean", measure.name()), of));
+    }
+    Table::new("means", columns)
+}
+
+#[cfg(test)]
+mod tests;
