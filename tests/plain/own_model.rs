@@ -43,6 +43,33 @@ fn undisturbed(sweep: &str) -> Hashes {
     place.outputs("out")
 }
 
+/// A table with two columns of one name would lose one of them in an archive of numpy arrays.
+#[test]
+fn a_parameter_with_the_name_of_another_column_is_renamed() {
+    let place = place_of(
+        "
+name: toy
+model: models/toy.model.yaml
+seeds: [3]
+trials: 2
+conditions: [{ name: 'of-{first.spikes}', grid: { first.spikes: [1, 2] } }]
+",
+    );
+    let model = MODEL.replace("parameters:\n", "parameters:\n  first.spikes: { default: 1 }\n");
+    assert_ne!(model, MODEL);
+    place.write("models/toy.model.yaml", model);
+    run(&place, &[]).succeeded();
+    let rows = |table: &str| -> Vec<String> {
+        let csv = place.run(&["export", "out", table, "-"]).succeeded().stdout;
+        csv.lines().map(str::to_owned).collect()
+    };
+    let trials = rows("--trials");
+    let header = "condition,first_spikes_set,seed,trial,first_spikes,second_spikes,first_hz,second_hz,rate";
+    assert_eq!(trials[0], header);
+    assert!(trials[4].starts_with("of-2,2,3,1,"), "{trials:?}");
+    assert_eq!(rows("--measures")[0], "condition,first_spikes,seed,trials,first_hz,second_hz,rate");
+}
+
 #[test]
 fn a_sweep_of_an_own_model_is_run_extended_and_checked() {
     let place = place_of(SWEEP);

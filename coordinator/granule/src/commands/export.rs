@@ -1,12 +1,13 @@
 //! `granule export`: writes the stored trials of a sweep as a table, or its output files as a research object.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use granule_engine::Model;
-use granule_figures::sweep::{Counter, Detail, Measure, Varied, VariedValue, Window, varied};
+use granule_figures::sweep::{Counter, Detail, Measure, Varied, VariedValue, Window, free, varied};
 use granule_outputs::OutputError;
 use granule_outputs::archive::{Archive, keep_still};
 use granule_outputs::histogram::SpikeHistogram;
@@ -445,9 +446,12 @@ impl<'a> Measured<'a> {
         Counter::new(model, driven, window, Detail::Measures)
     }
 
-    /// Returns the columns of condition, parameters and seed.
-    fn names(&self) -> Vec<TableColumn> {
+    /// Returns the columns of condition, parameters and seed, and then the others. Of a parameter whose column would have
+    /// the name of another, the name is changed, as in `measures.csv`.
+    fn columns(&self, others: Vec<TableColumn>) -> Vec<TableColumn> {
         let sweep = self.selection.sweep;
+        let mut taken: BTreeSet<String> = others.iter().map(|column| column.name.clone()).collect();
+        taken.extend(["condition", "seed"].map(str::to_owned));
         let mut columns = vec![condition_names(sweep)];
         columns.extend(self.varied.iter().map(|column| {
             let texts = || {
@@ -457,9 +461,12 @@ impl<'a> Measured<'a> {
                 })
             };
             let kind = if column.is_number() { ColumnType::F64 } else { ColumnType::Word(texts().collect()) };
-            TableColumn { name: column.name.clone(), kind }
+            let name = free(column.name.clone(), &taken);
+            taken.insert(name.clone());
+            TableColumn { name, kind }
         }));
         columns.push(TableColumn { name: "seed".to_owned(), kind: ColumnType::U32 });
+        columns.extend(others);
         columns
     }
 
@@ -486,10 +493,9 @@ struct SeedRows<'a>(&'a Measured<'a>);
 
 impl RowSource for SeedRows<'_> {
     fn columns(&self) -> Vec<TableColumn> {
-        let mut columns = self.0.names();
-        columns.push(TableColumn { name: "trials".to_owned(), kind: ColumnType::U32 });
-        columns.extend(self.0.measures.iter().copied().map(of_measure));
-        columns
+        let mut others = vec![TableColumn { name: "trials".to_owned(), kind: ColumnType::U32 }];
+        others.extend(self.0.measures.iter().copied().map(of_measure));
+        self.0.columns(others)
     }
 
     fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {
@@ -524,14 +530,13 @@ impl TrialRows<'_> {
 impl RowSource for TrialRows<'_> {
     fn columns(&self) -> Vec<TableColumn> {
         let TrialRows(measured) = self;
-        let mut columns = measured.names();
-        columns.push(TableColumn { name: "trial".to_owned(), kind: ColumnType::U32 });
+        let mut others = vec![TableColumn { name: "trial".to_owned(), kind: ColumnType::U32 }];
         let populations = measured.selection.sweep.engine.populations().iter();
-        columns.extend(
+        others.extend(
             populations.map(|of| TableColumn { name: format!("{}_spikes", of.name), kind: ColumnType::U64 }),
         );
-        columns.extend(self.measures().into_iter().map(|(_, measure)| of_measure(measure)));
-        columns
+        others.extend(self.measures().into_iter().map(|(_, measure)| of_measure(measure)));
+        measured.columns(others)
     }
 
     fn each(&self, take: &mut dyn FnMut(Batch) -> Result<(), TableError>) -> Result<(), TableError> {

@@ -39,7 +39,7 @@ pub use sensitivity::{Index, Influence, Sensitivity, sensitivity};
 pub use show::Drive;
 pub use time::psth;
 pub use traces::{Traces, conductances};
-pub use varied::{Varied, VariedValue, varied};
+pub use varied::{Varied, VariedValue, free, varied};
 
 /// Most conditions that a figure shows one by one.
 pub const MOST_SHOWN: usize = 12;

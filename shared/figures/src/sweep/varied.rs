@@ -95,7 +95,7 @@ pub fn varied<'a>(models: impl Iterator<Item = &'a Model> + Clone) -> Vec<Varied
 }
 
 /// Returns the name of a column, changed as long as it is taken.
-pub(super) fn free(mut name: String, taken: &BTreeSet<String>) -> String {
+pub fn free(mut name: String, taken: &BTreeSet<String>) -> String {
     while taken.contains(&name) {
         name.push_str("_set");
     }
