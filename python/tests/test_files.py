@@ -85,7 +85,7 @@ IRREGULAR = [
     (make_directory, "is a directory; expected a regular file"),
     (make_link_to_device, "is a device; expected a regular file"),
     (make_socket, "No such device or address"),
-    (make_endless, f"{TERABYTE} bytes instead of at most {1 << 29}"),
+    (make_endless, f"{TERABYTE} bytes instead of at most {1 << 31}"),
 ]
 
 

@@ -64,6 +64,19 @@ def test_the_manifest(tiny: Path) -> None:
         manifest.sweep.conditions[0].parameters["time.step"] = "1 ms"  # type: ignore[index]
 
 
+def test_parameters_that_conditions_have_in_common(copy: Path) -> None:
+    before = granule.Sweep(copy).manifest.sweep.conditions
+    sweep = json.loads((copy / "manifest.json").read_text())["sweep"]
+    common = sweep["conditions"][0]["parameters"]
+    for condition in sweep["conditions"]:
+        own = condition["parameters"].items() - common.items()
+        condition["parameters"] = dict(own)
+    change_manifest(copy, sweep=sweep | {"common": common})
+    after = granule.Sweep(copy).manifest.sweep.conditions
+    assert [dict(condition.parameters) for condition in after] == [dict(condition.parameters) for condition in before]
+    assert len(sweep["conditions"][1]["parameters"]) < len(before[1].parameters)
+
+
 def test_arrays_are_those_of_the_files(tiny: Path) -> None:
     sweep = granule.open(tiny)
     read = set()

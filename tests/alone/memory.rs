@@ -60,3 +60,22 @@ fn memory_does_not_grow_with_the_rows_of_a_table() {
         assert!(many < few + MOST_MORE_KIB, "{few} KiB for 800,000 rows, {many} KiB for 3,200,000");
     }
 }
+
+/// Planning a million conditions takes less than 1.3 GB: each takes so much that the memory is proportional to them.
+#[test]
+fn a_planned_condition_takes_less_than_1300_bytes() {
+    let _turn = crate::turn(module_path!());
+    let peak_kib = |conditions: u32| {
+        let place = Place::new();
+        place.write("sweep.yaml", "trials: 1\nconditions: { table: points.csv }\n");
+        let row = |i: u32| format!("-5{}.{i:06},0.{i:06},0.{i:05}\n", i % 5);
+        let rows: String = (1..=conditions).map(row).collect();
+        let header = "golgi.leak_reversal [mV],granule.tonic_factor,golgi_to_granule.weight [nS]\n";
+        place.write("points.csv", format!("{header}{rows}"));
+        place.watch(&["plan", "sweep.yaml"]).peak_kib
+    };
+    let (few, many) = (peak_kib(10_000), peak_kib(60_000));
+    let bytes = (many - few) * 1024 / 50_000;
+    eprintln!("planning takes {bytes} bytes a condition");
+    assert!((100..1300).contains(&bytes), "{few} KiB for 10,000 conditions, {many} KiB for 60,000");
+}

@@ -341,7 +341,7 @@ fn sweeps_that_are_too_large() {
         for seeds in [format!("[{seeds}]"), "0..99999".to_owned(), "{ count: 100000, seed: 1 }".to_owned()] {
             place.write("x.yaml", format!("trials: 1\nseeds: {seeds}\nconditions:\n{conditions}"));
             let message = format!(
-                "error: {count} conditions × 100000 seeds are {pairs} pairs; at most 200000 are possible"
+                "error: {count} conditions × 100000 seeds are {pairs} pairs; at most 1000000 are possible"
             );
             check(
                 &place,

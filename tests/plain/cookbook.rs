@@ -27,8 +27,8 @@ fn read(name: &str, text: &str) -> Sweep {
 fn expected(sweep: &Sweep) -> BTreeSet<String> {
     let mut expected = BTreeSet::new();
     for seed in &sweep.seeds {
-        for condition in &sweep.conditions {
-            let prefix = &condition.prefix;
+        for condition in sweep.conditions.iter() {
+            let prefix = condition.prefix();
             let mut file = |name: String| expected.insert(format!("seed-{seed}/{name}"));
             let random = layer_of(&condition.model).parameters().weights.random;
             if condition.preset.is_some() {

@@ -740,7 +740,7 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
     let text = fs::read(file).unwrap();
     let sweep = parse(ENGINES, "x.yaml", &text, "x", &Overrides::default()).unwrap();
     let mut seen = 0;
-    for condition in &sweep.conditions {
+    for condition in sweep.conditions.iter() {
         let layer = layer_of(&condition.model);
         let mut counts = SpikeCounts::new(&layer);
         for trial in 0..sweep.trials {
@@ -761,7 +761,7 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
             counts.add(&granule);
         }
         let saved =
-            f64_array(&place.path(&format!("out/seed-451/randomized_{}SpikeProb.npy", condition.prefix)));
+            f64_array(&place.path(&format!("out/seed-451/randomized_{}SpikeProb.npy", condition.prefix())));
         let cells = layer.parameters().network.granule_cells;
         let from_table: Vec<f64> = (0..cells).flat_map(|cell| counts.probability(cell)).collect();
         assert!(saved == from_table, "{}", condition.name);

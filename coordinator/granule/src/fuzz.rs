@@ -57,9 +57,9 @@ pub fn sweep(bytes: &[u8]) -> bool {
         }
     };
     let plan = Plan::new(&sweep);
-    assert!(sweep.conditions.len() <= 10_000);
+    assert!(sweep.conditions.len() <= 1_000_000);
     let names: BTreeSet<String> =
-        sweep.conditions.iter().map(|condition| condition.prefix.to_ascii_lowercase()).collect();
+        sweep.conditions.iter().map(|condition| condition.prefix().to_ascii_lowercase()).collect();
     assert_eq!(names.len(), sweep.conditions.len(), "two conditions would write to the same files");
     let fingerprints: Vec<Fingerprint> =
         sweep.conditions.iter().map(|condition| condition.model.fingerprint()).collect();

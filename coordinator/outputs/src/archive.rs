@@ -272,7 +272,7 @@ impl StoreName {
         let has_trials = |path: &PathBuf| {
             plan.as_ref().is_some_and(|plan| {
                 // Trials may have their present keys, or those of version 0.1.0.
-                let before = plan.conditions.iter().map(|of| of.model.facts().fingerprint_0_1_0);
+                let before = plan.conditions.iter().map(|of| of.model.fingerprint_0_1_0());
                 let mut before = before.flat_map(|of| plan.cohorts.iter().map(move |c| of.trial(c.seed, 0)));
                 Store::glance(path).is_ok_and(|store| {
                     store.has_any_of(keys_of(plan)) || before.any(|key| store.contains(key))
@@ -313,7 +313,7 @@ pub fn store_of_run(
     out: &Path,
     given: Option<&Path>,
     survey: &DirectorySurvey,
-    sweep: &ResolvedSweep,
+    sweep: &Sweep,
 ) -> Result<PathBuf, ArchiveError> {
     if let Some(given) = given {
         return Ok(given.to_owned());

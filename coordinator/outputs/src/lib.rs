@@ -40,7 +40,7 @@ pub use errors::{EncodeError, OutputError, failed};
 pub use file_record::KeptFile;
 pub use hashed::HashedFile;
 pub use pickle::{ReadWeightsError, read_weights};
-pub use planned::{PlannedFile, directory_of_seed, plan};
+pub use planned::{PlannedFile, PlannedFiles, directory_of_seed};
 pub use reserved::is_reserved;
 pub use rows::{rows, write_rows};
 pub use write::{OutputSource, check_in_place, rederive, write};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use granule_sweep::{Plan, Sweep, to_yaml};
+use granule_sweep::{Sweep, to_yaml};
 use granule_system::files::{self, Directory, Whole};
 use granule_system::hex;
 use granule_text::plural;
@@ -23,7 +23,8 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 use crate::errors::{OutputError, failed};
 use crate::file_record::FileRecord;
 use crate::manifest::{self, Manifest, ResolvedModel};
-use crate::planned::{PlannedFile, plan};
+use crate::planned::{PlannedFile, PlannedFiles};
+use crate::survey::LONGEST;
 
 /// Name of the description. It is the first file of the archive.
 pub const METADATA: &str = "ro-crate-metadata.json";
@@ -39,9 +40,6 @@ const NPY_FORMAT: &str = "https://numpy.org/doc/stable/reference/generated/numpy
 
 /// The licence of granule.
 const MIT: &str = "https://spdx.org/licenses/MIT";
-
-/// Limit on the bytes of a manifest.
-const LONGEST_MANIFEST: u64 = 1 << 30;
 
 /// The profiles to which the description conforms: address, name and version.
 const PROFILES: [(&str, &str, &str); 3] = [
@@ -101,12 +99,12 @@ impl<'a> ResearchObject<'a> {
     pub fn new(
         out: &'a Path,
         manifest: &'a Manifest,
-        (sweep, of): (&'a Sweep, &Plan),
+        sweep: &'a Sweep,
         license: Option<&'a str>,
         commit: &'a str,
     ) -> Result<ResearchObject<'a>, ResearchObjectError> {
         let path = out.join(manifest::NAME);
-        let manifest_bytes = files::read(&path, LONGEST_MANIFEST).map_err(failed("read", &path))?;
+        let manifest_bytes = files::read(&path, LONGEST).map_err(failed("read", &path))?;
         if serde_json::from_slice::<Manifest>(&manifest_bytes).ok().as_ref() != Some(manifest) {
             return Err(ResearchObjectError::Changed {
                 path,
@@ -115,7 +113,7 @@ impl<'a> ResearchObject<'a> {
         }
         // A manifest may come from anywhere. Only paths that a sweep makes become names in the archive.
         let mut planned: BTreeMap<String, PlannedFile> =
-            plan(sweep, of).into_iter().map(|file| (file.path.clone(), file)).collect();
+            PlannedFiles::new(sweep).iter().map(|file| (file.path.clone(), file)).collect();
         let files = manifest.files.iter().map(|record| {
             let file = planned.remove(&record.path);
             let unplanned = || ResearchObjectError::Unplanned { path: record.path.clone() };

@@ -10,7 +10,7 @@ use granule_engine::{
 use granule_program::Program;
 use granule_sweep::{
     Condition, Design, Diagnostics, Distribution, NameProblem, Randomness, Record, SizeProblem, Sweep, Until,
-    check_condition_name, check_size, check_sweep_name, prefix_of,
+    check_condition_name, check_files, check_size, check_sweep_name, prefix_of,
 };
 use granule_text::one_line;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -18,6 +18,7 @@ use serde_json::{Map, Value as JsonValue};
 
 /// The sweep with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "RecordedSweep")]
 pub struct ResolvedSweep {
     pub name: String,
     pub engine: String,
@@ -34,11 +35,66 @@ pub struct ResolvedSweep {
     /// The rule that decides the number of trials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<ResolvedUntil>,
+    /// Values of parameters, which a condition has unless its own `parameters` say otherwise. Empty in a sweep of few
+    /// conditions: there, each condition lists all its parameters.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    common: Parameters,
     pub conditions: Vec<ResolvedCondition>,
     /// The designs for variance-based sensitivity among the conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub designs: Vec<ResolvedDesign>,
 }
+
+/// The same, as it is recorded.
+#[derive(Deserialize)]
+struct RecordedSweep {
+    name: String,
+    engine: String,
+    engine_revision: u32,
+    #[serde(default = "common_noise")]
+    noise: String,
+    #[serde(default)]
+    model: Option<ResolvedModel>,
+    seeds: Vec<u32>,
+    trials: u32,
+    #[serde(default)]
+    until: Option<ResolvedUntil>,
+    #[serde(default)]
+    common: Parameters,
+    conditions: Vec<ResolvedCondition>,
+    #[serde(default)]
+    designs: Vec<ResolvedDesign>,
+}
+
+impl From<RecordedSweep> for ResolvedSweep {
+    fn from(recorded: RecordedSweep) -> ResolvedSweep {
+        let RecordedSweep { name, engine, engine_revision, noise, model, seeds, trials, until, .. } =
+            recorded;
+        let RecordedSweep { common, mut conditions, designs, .. } = recorded;
+        if !common.is_empty() {
+            let common = Arc::new(common.clone());
+            for condition in &mut conditions {
+                condition.parameters.make_own(&common);
+            }
+        }
+        ResolvedSweep {
+            name,
+            engine,
+            engine_revision,
+            noise,
+            model,
+            seeds,
+            trials,
+            until,
+            common,
+            conditions,
+            designs,
+        }
+    }
+}
+
+/// Most conditions of a sweep in which each lists all its parameters.
+const FEW_CONDITIONS: usize = 10_000;
 
 /// The rule that decides the number of trials: see [`Until`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +107,7 @@ pub struct ResolvedUntil {
 }
 
 impl ResolvedUntil {
-    fn of(until: &Until) -> ResolvedUntil {
+    pub fn of(until: &Until) -> ResolvedUntil {
         let Until { measure, half_width, at_least, at_most, .. } = until.clone();
         ResolvedUntil { measure, half_width, at_least, at_most }
     }
@@ -193,13 +249,18 @@ pub struct ResolvedCondition {
     pub parameters: ResolvedParameters,
 }
 
+/// Values of parameters by path.
+type Parameters = Map<String, JsonValue>;
+
 /// The parameters of a condition by path. The conditions of a sweep share those that are equal, because a sweep can have a
 /// million conditions.
 #[derive(Clone, Debug, Default)]
 pub struct ResolvedParameters {
-    shared: Arc<Map<String, JsonValue>>,
+    shared: Arc<Parameters>,
     /// Those that differ from the shared ones: few.
-    own: Vec<(String, JsonValue)>,
+    own: Box<[(String, JsonValue)]>,
+    /// Whether only these are recorded with the condition.
+    is_own_recorded: bool,
 }
 
 impl ResolvedParameters {
@@ -207,6 +268,13 @@ impl ResolvedParameters {
     pub fn get(&self, path: &str) -> Option<&JsonValue> {
         let own = self.own.iter().find(|(own, _)| own == path).map(|(_, value)| value);
         own.or_else(|| self.shared.get(path))
+    }
+
+    /// Makes the recorded parameters the condition's own, beside common ones.
+    fn make_own(&mut self, common: &Arc<Parameters>) {
+        let recorded = std::mem::replace(&mut self.shared, Arc::clone(common));
+        self.own = Arc::unwrap_or_clone(recorded).into_iter().collect();
+        self.is_own_recorded = true;
     }
 
     /// Iterates over the paths, in alphabetical order.
@@ -228,14 +296,17 @@ impl PartialEq for ResolvedParameters {
 
 impl Serialize for ResolvedParameters {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
+        match self.is_own_recorded {
+            true => serializer.collect_map(self.own.iter().map(|(path, value)| (path, value))),
+            false => serializer.collect_map(self.iter()),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for ResolvedParameters {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ResolvedParameters, D::Error> {
-        let shared = Arc::new(Map::deserialize(deserializer)?);
-        Ok(ResolvedParameters { shared, own: Vec::new() })
+        let shared = Arc::new(Parameters::deserialize(deserializer)?);
+        Ok(ResolvedParameters { shared, ..ResolvedParameters::default() })
     }
 }
 
@@ -257,25 +328,34 @@ impl ResolvedSweep {
             let text = format!("{value} {}", parameter.unit());
             (parameter.path.to_owned(), text.trim_end().into())
         };
-        let first = sweep.conditions.first().map(|condition| condition.model.values());
+        // If a few conditions stand before or after many points of a grid, this is one of the points.
+        let typical =
+            sweep.conditions.get(sweep.conditions.len() / 2).map(|condition| condition.model.values());
         let listed =
-            first.iter().flat_map(|first| first.iter()).filter(|(parameter, _)| is_listed(parameter));
-        let shared: Arc<Map<String, JsonValue>> = Arc::new(listed.map(shown).collect());
+            typical.iter().flat_map(|typical| typical.iter()).filter(|(parameter, _)| is_listed(parameter));
+        let shared: Arc<Parameters> = Arc::new(listed.map(shown).collect());
+        let are_many = sweep.conditions.len() > FEW_CONDITIONS;
         let conditions = sweep
             .conditions
             .iter()
             .map(|condition| {
                 let values = condition.model.values();
                 let differing = values.iter().filter(|(parameter, value)| {
-                    is_listed(parameter) && first.is_none_or(|first| !first.of(parameter).is_identical(value))
+                    is_listed(parameter)
+                        && typical.is_none_or(|typical| !typical.of(parameter).is_identical(value))
                 });
-                let own = differing.map(shown).collect();
+                let own: BTreeMap<String, JsonValue> = differing.map(shown).collect();
+                let own = own.into_iter().collect();
                 ResolvedCondition {
                     name: condition.name.clone(),
-                    prefix: condition.prefix.clone(),
+                    prefix: condition.prefix().to_owned(),
                     fingerprint: condition.model.fingerprint().to_string(),
                     not_recorded: condition.record.left_out().into_iter().map(str::to_owned).collect(),
-                    parameters: ResolvedParameters { shared: shared.clone(), own },
+                    parameters: ResolvedParameters {
+                        shared: Arc::clone(&shared),
+                        own,
+                        is_own_recorded: are_many,
+                    },
                 }
             })
             .collect();
@@ -288,6 +368,7 @@ impl ResolvedSweep {
             seeds: sweep.seeds.clone(),
             trials: sweep.trials,
             until: sweep.until.as_ref().map(ResolvedUntil::of),
+            common: if are_many { Arc::unwrap_or_clone(shared) } else { Parameters::new() },
             conditions,
             designs: sweep.designs.iter().map(|of| ResolvedDesign::of(of, sweep.engine.space())).collect(),
         }
@@ -363,13 +444,14 @@ impl ResolvedSweep {
         if let Some(twice) = self.seeds.iter().find(|seed| !seeds.insert(**seed)) {
             return Err(Foreign::SameSeed(*twice));
         }
-        let conditions: Vec<Condition> =
-            self.conditions.iter().map(|condition| condition.restore(engine)).collect::<Result<_, _>>()?;
+        let mut conditions: Vec<Condition> = Vec::with_capacity(self.conditions.len());
         let mut prefixes = HashSet::new();
-        for Condition { prefix, .. } in &conditions {
-            if !prefixes.insert(prefix.to_ascii_lowercase()) {
-                return Err(Foreign::SamePrefix(prefix.clone()));
+        for recorded in &self.conditions {
+            let condition = recorded.restore(engine, conditions.last())?;
+            if !prefixes.insert(condition.prefix().to_ascii_lowercase()) {
+                return Err(Foreign::SamePrefix(condition.prefix().to_owned()));
             }
+            conditions.push(condition);
         }
         let is_named = |sharing: &Randomness| sharing.name() == self.noise;
         let mut sweep = Sweep {
@@ -380,7 +462,7 @@ impl ResolvedSweep {
             seeds: self.seeds.clone(),
             trials: self.trials,
             until,
-            conditions,
+            conditions: Arc::new(conditions),
             designs: Vec::new(),
         };
         for recorded in &self.designs {
@@ -389,12 +471,14 @@ impl ResolvedSweep {
             let design = design.filter(|design| design.first >= end && sweep.has_design(design));
             sweep.designs.push(design.ok_or(Foreign::Design(recorded.first))?);
         }
+        check_files(&sweep)?;
         Ok(sweep)
     }
 }
 
 impl ResolvedCondition {
-    fn restore(&self, engine: &'static dyn Engine) -> Result<Condition, Foreign> {
+    /// Restores the condition. It shares the facts of the one before, if they are the same.
+    fn restore(&self, engine: &'static dyn Engine, before: Option<&Condition>) -> Result<Condition, Foreign> {
         let space = engine.space();
         let preset = space.preset(&self.name).map(|preset| preset.name);
         if preset.is_none() {
@@ -425,21 +509,18 @@ impl ResolvedCondition {
             condition: self.name.clone(),
             what: format!("{error}; change the sweep file and run it again ({})", error.remedy),
         };
-        let model = Model::new(engine, values).map_err(refused)?;
+        let model = match before {
+            Some(before) => before.model.with_values(values),
+            None => Model::new(engine, values),
+        };
+        let model = model.map_err(refused)?;
         let is_known = |fingerprint: Fingerprint| fingerprint.to_string() == self.fingerprint;
-        if !is_known(model.fingerprint()) && !is_known(model.facts().fingerprint_0_1_0) {
+        if !is_known(model.fingerprint()) && !is_known(model.fingerprint_0_1_0()) {
             return Err(wrong("they do not match the recorded fingerprint".to_owned()));
         }
         let record = Record::without(engine.kinds(), self.not_recorded.iter().map(String::as_str))
             .ok_or_else(|| wrong("`not_recorded` has an unknown key".to_owned()))?;
-        Ok(Condition {
-            name: self.name.clone(),
-            prefix: self.prefix.clone(),
-            model,
-            preset,
-            record,
-            explicit: record.into(),
-        })
+        Ok(Condition { name: self.name.clone(), model, preset, record, explicit: record.into() })
     }
 }
 
@@ -506,7 +587,9 @@ conditions:
             }
         }
         let golgi = serde_json::Value::from("-53 mV");
-        resolved.conditions[3].parameters.own.insert(0, ("golgi.leak_reversal".to_owned(), golgi));
+        let own = &mut resolved.conditions[3].parameters.own;
+        *own = own.iter().filter(|(path, _)| path != "golgi.leak_reversal").cloned().collect();
+        *own = own.iter().cloned().chain([("golgi.leak_reversal".to_owned(), golgi)]).collect();
         assert!(resolved.restore(ENGINES).unwrap_err().to_string().contains("condition odd"));
         resolved.engine_revision += 1;
         assert!(resolved.restore(ENGINES).unwrap_err().to_string().contains("pcg, revision 2"));
@@ -588,6 +671,33 @@ conditions:
         check(&|design| design.axes[0].parameter = "golgi.reset".to_owned());
         let without = parse(ENGINES, "x.yaml", b"conditions: [Control]", "x", &Overrides::default()).unwrap();
         assert!(!serde_json::to_string(&ResolvedSweep::of(&without)).unwrap().contains("designs"));
+    }
+
+    #[test]
+    fn many_conditions_list_only_what_is_their_own() {
+        let read = |seeds: u32| {
+            let text = format!(
+                "conditions:\n  - ACh\n  - name: '{{index}}'\n    grid: {{ granule.tonic_factor: {{ linspace: [0, 1, 100] }}, \
+                 weights.seed: {{ arange: [0, {seeds}, 1] }} }}\n"
+            );
+            let sweep = parse(ENGINES, "x.yaml", text.as_bytes(), "x", &Overrides::default()).unwrap();
+            let resolved = ResolvedSweep::of(&sweep);
+            let written = serde_json::to_string(&resolved).unwrap();
+            let again: ResolvedSweep = serde_json::from_str(&written).unwrap();
+            assert!(again == resolved);
+            assert!(serde_json::to_string(&again).unwrap() == written);
+            assert!(again.restore(ENGINES).unwrap() == sweep);
+            let all = again.conditions[1].parameters.iter().count();
+            assert_eq!(all, resolved.conditions[0].parameters.iter().count());
+            (written, all)
+        };
+        let (few, parameters) = read(99);
+        assert!(!few.contains("\"common\":{"));
+        assert_eq!(few.matches("\"golgi.leak_reversal\"").count(), 9901);
+        let (many, _) = read(100);
+        // ACh has another value.
+        assert_eq!(many.matches("\"golgi.leak_reversal\"").count(), 2);
+        assert!(many.len() * parameters < few.len() * 10, "{} and {} bytes", many.len(), few.len());
     }
 
     #[test]
@@ -679,10 +789,10 @@ conditions:
         let twice = |sweep: &mut ResolvedSweep| sweep.conditions.push(sweep.conditions[2].clone());
         check(&twice, "the output files of two conditions start with \"mine\", ignoring case");
         check(&|sweep| sweep.conditions.clear(), "it has no conditions");
-        let all = vec![resolved.conditions[2].clone(); 10_001];
+        let all = vec![resolved.conditions[2].clone(); 1_000_001];
         check(
             &|sweep| sweep.conditions.clone_from(&all),
-            "it asks for 10001 conditions, more than the 10000 a sweep can have",
+            "it asks for 1000001 conditions, more than the 1000000 a sweep can have",
         );
         check(
             &|sweep| sweep.engine = "\u{1b}]0;x".to_owned(),

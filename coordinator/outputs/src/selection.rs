@@ -269,7 +269,7 @@ fn conditions_like(sweep: &Sweep, pattern: &str) -> Result<Vec<usize>, Complaint
     if !pattern.contains(['*', '?']) {
         return condition_of(sweep, pattern).map(|at| vec![at]);
     }
-    let names = (0..).zip(&sweep.conditions);
+    let names = (0..).zip(sweep.conditions.iter());
     let found: Vec<usize> =
         names.filter(|(_, condition)| fits(pattern, &condition.name)).map(|(at, _)| at).collect();
     if !found.is_empty() {

@@ -10,7 +10,8 @@
 
 use std::collections::BTreeMap;
 
-use granule_engine::Engines;
+use granule_engine::Model;
+use granule_sweep::Sweep;
 pub use granule_system::stamp::{Seal, Stamp, sealed};
 use serde::{Deserialize, Serialize};
 
@@ -63,12 +64,16 @@ impl SweepId {
         SweepId { name: sweep.name.clone(), seeds: sweep.seeds.clone(), fingerprints }
     }
 
-    /// Adds the fingerprints that version 0.1.0 gave to its conditions.
-    pub fn with_version_0_1_0(mut self, engines: Engines, sweep: &ResolvedSweep) -> SweepId {
-        let conditions = sweep.restore(engines).map(|sweep| sweep.conditions).unwrap_or_default();
-        let fingerprints = conditions.iter().map(|of| of.model.facts().fingerprint_0_1_0.to_string());
-        self.fingerprints.extend(fingerprints);
-        self
+    /// Returns the same of a sweep that is not recorded, with the fingerprints that version 0.1.0 gave to its conditions.
+    pub fn of_sweep(sweep: &Sweep) -> SweepId {
+        let models = || sweep.conditions.iter().map(|condition| &condition.model);
+        let before = models().filter(|model| model.fingerprint() != model.fingerprint_0_1_0());
+        let fingerprints = models().map(Model::fingerprint).chain(before.map(Model::fingerprint_0_1_0));
+        SweepId {
+            name: sweep.name.clone(),
+            seeds: sweep.seeds.clone(),
+            fingerprints: fingerprints.map(|of| of.to_string()).collect(),
+        }
     }
 }
 

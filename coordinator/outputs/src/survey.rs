@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use granule_engine::output::Size;
 use granule_engine::{Engines, TrialKey};
@@ -28,13 +28,13 @@ use sha2::{Digest as _, Sha256};
 use crate::errors::{OutputError, failed};
 use crate::file_record::{FileRecord, KeptFile};
 use crate::manifest::{self, FORMAT, Journal, Manifest, Pending, STORE, UnderWay};
-use crate::planned::{PlannedFile, directory_of_seed, plan};
+use crate::planned::{PlannedFile, PlannedFiles, directory_of_seed};
 pub use crate::refusal::Refusal;
 use crate::resolved::ResolvedSweep;
 use crate::stamps::{self, Seal, Seen, Stamp, Stamps, SweepId, sealed};
 
-/// Limit on the bytes of granule's own files. A manifest of the largest sweep has some hundred megabytes.
-const LONGEST: u64 = 1 << 30;
+/// Limit on the bytes of granule's own files. The manifest of the largest sweep has about a gigabyte.
+pub(crate) const LONGEST: u64 = 2 << 30;
 
 /// A record in an output directory that cannot be used.
 #[derive(Clone, Debug)]
@@ -233,7 +233,7 @@ impl DirectorySurvey {
     }
 
     /// Checks that the directory belongs to no sweep, or to this one. With `replaces`, it may belong to another sweep.
-    pub fn check(&self, sweep: &ResolvedSweep, replaces: bool) -> Result<(), Refusal> {
+    pub fn check(&self, sweep: &Sweep, replaces: bool) -> Result<(), Refusal> {
         let ids = self.ids();
         for trouble in &self.troubles {
             match trouble.clone() {
@@ -249,15 +249,16 @@ impl DirectorySurvey {
             }
         }
         if ids.is_empty() {
-            // Without a recorded sweep, the fingerprints of 0.1.0 are not needed. They take time and memory.
             return Ok(());
         }
-        let id = SweepId::of(sweep).with_version_0_1_0(self.engines, sweep);
+        let id = SweepId::of_sweep(sweep);
         let differences: Option<Vec<&str>> = ids.iter().map(|held| difference(held, &id)).collect();
         match differences.and_then(|all| all.first().copied()) {
             Some(why) if !replaces => {
                 let is_changed = self.sweep().is_some_and(|held| {
-                    held.model.is_some() && sweep.model.is_some() && held.engine != sweep.engine
+                    held.model.is_some()
+                        && sweep.engine.source().is_some()
+                        && held.engine != sweep.engine.name()
                 });
                 if is_changed && self.has_nothing() {
                     return Ok(());
@@ -280,14 +281,19 @@ impl DirectorySurvey {
     }
 
     /// Whether this sweep is a recorded one, extended or changed.
-    pub fn is_of(&self, sweep: &ResolvedSweep) -> bool {
-        let id = SweepId::of(sweep).with_version_0_1_0(self.engines, sweep);
-        self.ids().iter().any(|held| difference(held, &id).is_none())
+    pub fn is_of(&self, sweep: &Sweep) -> bool {
+        let ids = self.ids();
+        if ids.is_empty() {
+            return false;
+        }
+        let id = SweepId::of_sweep(sweep);
+        ids.iter().any(|held| difference(held, &id).is_none())
     }
 
     /// Returns the manifest of this sweep, if it records how the number of trials was decided. This number follows from
     /// the sweep, unless trials were set aside.
     pub fn decided(&self, sweep: &Sweep) -> Option<&Manifest> {
+        sweep.until.as_ref()?;
         let manifest = self.manifest.as_ref().filter(|manifest| manifest.set_aside.is_empty())?;
         manifest.sweep.is_same_but_for_the_decision(&ResolvedSweep::of(sweep)).then_some(manifest)
     }
@@ -295,7 +301,7 @@ impl DirectorySurvey {
     /// Makes a sweep keep the outputs that were recorded here for its conditions, if its file does not mention them.
     /// Which outputs are recorded by default has changed since version 0.1.0.
     pub fn inherit(&self, sweep: &mut Sweep) {
-        if !self.is_of(&ResolvedSweep::of(sweep)) {
+        if !self.is_of(sweep) {
             return;
         }
         let mut recorded: BTreeMap<(&str, &str), Record> = BTreeMap::new();
@@ -309,9 +315,9 @@ impl DirectorySurvey {
         if recorded.is_empty() {
             return;
         }
-        for condition in &mut sweep.conditions {
-            let facts = condition.model.facts();
-            let fingerprints = [facts.fingerprint, facts.fingerprint_0_1_0];
+        for condition in Arc::make_mut(&mut sweep.conditions) {
+            let model = &condition.model;
+            let fingerprints = [model.fingerprint(), model.fingerprint_0_1_0()];
             let known = fingerprints
                 .map(|of| recorded.get(&(condition.name.as_str(), of.to_string().as_str())).copied());
             if let Some(record) = known.into_iter().flatten().next() {
@@ -352,7 +358,7 @@ impl DirectorySurvey {
     /// If the system reports an error; [`OutputError::Interrupted`].
     pub fn changes<'a>(
         &self,
-        planned: &'a [PlannedFile],
+        planned: &'a PlannedFiles,
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<FileChanges<'a>, OutputError> {
         self.look(planned, Some(is_interrupted))
@@ -363,18 +369,18 @@ impl DirectorySurvey {
     ///
     /// # Errors
     /// If the system reports an error.
-    pub fn assumed_changes<'a>(&self, planned: &'a [PlannedFile]) -> Result<FileChanges<'a>, OutputError> {
+    pub fn assumed_changes<'a>(&self, planned: &'a PlannedFiles) -> Result<FileChanges<'a>, OutputError> {
         self.look(planned, None)
     }
 
     fn look<'a>(
         &self,
-        planned: &'a [PlannedFile],
+        planned: &'a PlannedFiles,
         hashes: Option<&(dyn Fn() -> bool + Sync)>,
     ) -> Result<FileChanges<'a>, OutputError> {
-        let mut changes = FileChanges::default();
+        let mut changes = FileChanges::none(planned);
         let Some(out) = &self.directory else {
-            changes.written = planned.iter().collect();
+            planned.iter().for_each(|file| changes.add(Change::Written, &file));
             return Ok(changes);
         };
         let mut records: BTreeMap<&str, Vec<&FileRecord>> = BTreeMap::new();
@@ -387,11 +393,14 @@ impl DirectorySurvey {
         // A file at a planned path is in place, granule's own and to be replaced, or in the way.
         let listed: BTreeSet<&str> =
             self.manifest.iter().flat_map(|of| &of.files).map(|file| file.path.as_str()).collect();
-        let mut recorded: Vec<(&PlannedFile, Stamp)> = Vec::new();
-        for file in planned {
+        let mut recorded: Vec<(PlannedFile, Stamp)> = Vec::new();
+        let mut unplanned: BTreeSet<&str> =
+            records.keys().copied().chain(self.pending.listed.iter().map(String::as_str)).collect();
+        for file in planned.iter() {
+            unplanned.remove(file.path.as_str());
             let there = match seeds.stat(&file.path)? {
                 There::Nothing => {
-                    changes.written.push(file);
+                    changes.add(Change::Written, &file);
                     continue;
                 }
                 There::Other(path, kind) => {
@@ -416,8 +425,7 @@ impl DirectorySurvey {
             let is_granules = (is_listed && self.can_be_listed(&file.path))
                 || self.is_listed_by_first_format(&file.path)
                 || self.has_seen(out, &file.path, there, hashes.is_some())?;
-            let list = if is_granules { &mut changes.replaced } else { &mut changes.unlisted };
-            list.push(file);
+            changes.add(if is_granules { Change::Replaced } else { Change::Unlisted }, &file);
         }
         let vouch = |path: &str, identity: Option<&str>, there: Stamp| {
             let records = of_path(path);
@@ -439,32 +447,30 @@ impl DirectorySurvey {
         for ((file, there), vouched) in recorded.into_iter().zip(vouched) {
             match vouched {
                 Some((record, seal)) if record.identity == file.identity => {
-                    changes.in_place.push((file, record, seal));
+                    changes.in_place.push((record, seal));
                     continue;
                 }
-                Some(_) => changes.replaced.push(file),
+                Some(_) => changes.add(Change::Replaced, &file),
                 None if listed.contains(file.path.as_str())
                     || self.has_seen(out, &file.path, there, hashes.is_some())? =>
                 {
-                    changes.replaced.push(file);
+                    changes.add(Change::Replaced, &file);
                 }
-                None => changes.unlisted.push(file),
+                None => changes.add(Change::Unlisted, &file),
             }
             changes.given_back += there.bytes();
         }
+        changes.to_write.sort_unstable_by_key(|(index, _)| *index);
         // Files are read through links, but neither written nor removed.
-        for file in changes.written.iter().chain(&changes.replaced).chain(&changes.unlisted) {
-            if let Some(path) = seeds.link(&file.path)? {
+        for seed in changes.seeds.clone() {
+            if let Some(path) = seeds.link(&directory_of_seed(seed))? {
                 changes
                     .taken
                     .entry(path)
                     .or_insert("is a symbolic link, but granule writes outputs at this path".to_owned());
             }
         }
-        let wanted: BTreeSet<&str> = planned.iter().map(|file| file.path.as_str()).collect();
-        let listed =
-            self.pending.listed.iter().map(String::as_str).filter(|path| !records.contains_key(path));
-        for path in records.keys().copied().chain(listed).filter(|path| !wanted.contains(path)) {
+        for path in unplanned {
             let is_listed = records.contains_key(path) && self.can_be_listed(path);
             if !is_listed && !self.is_listed_by_first_format(path) {
                 continue;
@@ -631,7 +637,7 @@ impl DirectorySurvey {
             set_aside.iter().map(|aside| (aside.seed, aside.trial, aside.condition.as_str())).collect();
         let mut count = 0;
         for cohort in plan.cohorts.iter().filter(|cohort| seeds.contains(&cohort.seed)) {
-            for variant in &cohort.variants {
+            for variant in cohort.variants.iter() {
                 let Some(&name) = known.get(variant.fingerprint.to_string().as_str()) else { continue };
                 let trials = 0..plan.trials.min(sweep.trials);
                 let trials = trials.filter(|trial| !aside.contains(&(cohort.seed, *trial, name)));
@@ -643,17 +649,28 @@ impl DirectorySurvey {
     }
 }
 
+/// A change to the file at a planned path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// There is nothing yet at the path.
+    Written,
+    /// The file replaces granule's own.
+    Replaced,
+    /// The file would replace a file that no record lists.
+    Unlisted,
+}
+
 /// The changes that a run makes to the files in an output directory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FileChanges<'a> {
+    planned: &'a PlannedFiles,
     /// Files that are already as planned.
-    pub in_place: Vec<(&'a PlannedFile, FileRecord, Option<Seal>)>,
-    /// Files at whose paths there is nothing yet.
-    pub written: Vec<&'a PlannedFile>,
-    /// Files that replace granule's own.
-    pub replaced: Vec<&'a PlannedFile>,
-    /// Files that would replace files that no record lists.
-    pub unlisted: Vec<&'a PlannedFile>,
+    pub in_place: Vec<KeptFile>,
+    /// Indices of the files that are to be written, ascending, each with its change.
+    to_write: Vec<(u32, Change)>,
+    /// Seeds of the files that are to be written.
+    seeds: BTreeSet<u32>,
+    size: Size,
     /// Paths of granule's own files that the sweep does not have.
     pub removed: BTreeSet<String>,
     /// Paths of such files that are not as granule wrote them. They stay.
@@ -663,30 +680,67 @@ pub struct FileChanges<'a> {
     given_back: u64,
 }
 
-impl FileChanges<'_> {
+impl<'a> FileChanges<'a> {
+    /// Returns no changes of these files.
+    pub fn none(planned: &'a PlannedFiles) -> FileChanges<'a> {
+        FileChanges {
+            planned,
+            in_place: Vec::new(),
+            to_write: Vec::new(),
+            seeds: BTreeSet::new(),
+            size: Size::default(),
+            removed: BTreeSet::new(),
+            left: BTreeSet::new(),
+            taken: BTreeMap::new(),
+            given_back: 0,
+        }
+    }
+
+    fn add(&mut self, change: Change, file: &PlannedFile) {
+        self.to_write.push((file.index, change));
+        self.seeds.insert(self.planned.seed_of(file));
+        self.size = self.size + file.size();
+    }
+
     /// Checks that nothing in the way belongs to others. With `replaces`, files may be in the way.
     pub fn check(&self, out: &Path, replaces: bool) -> Result<(), Refusal> {
         if let Some((path, what)) = self.taken.first_key_value() {
             return Err(Refusal::Taken { path: path.clone(), what: what.clone() });
         }
-        match self.unlisted.first() {
-            Some(first) if !replaces => Err(Refusal::Unlisted {
-                out: out.to_owned(),
-                count: self.unlisted.len(),
-                first: first.path.clone(),
-            }),
+        match self.paths(Change::Unlisted).next() {
+            Some(first) if !replaces => {
+                let count = self.count(Change::Unlisted);
+                Err(Refusal::Unlisted { out: out.to_owned(), count, first })
+            }
             _ => Ok(()),
         }
     }
 
     /// Bytes of the files that are to be written.
     pub fn size(&self) -> Size {
-        self.to_write().map(PlannedFile::size).sum()
+        self.size
     }
 
-    /// Files that are to be written.
-    pub fn to_write(&self) -> impl Iterator<Item = &'_ PlannedFile> {
-        self.written.iter().chain(&self.replaced).chain(&self.unlisted).copied()
+    /// Returns the indices of the files that are to be written, ascending.
+    pub fn to_write(&self) -> Vec<u32> {
+        self.to_write.iter().map(|(index, _)| *index).collect()
+    }
+
+    /// Whether a file is to be written at a path at which there is another.
+    pub fn replaces(&self, index: u32) -> bool {
+        let at = self.to_write.binary_search_by_key(&index, |(index, _)| *index);
+        at.is_ok_and(|at| self.to_write[at].1 != Change::Written)
+    }
+
+    /// Returns how many files are to be written with this change.
+    pub fn count(&self, change: Change) -> usize {
+        self.to_write.iter().filter(|(_, of)| *of == change).count()
+    }
+
+    /// Iterates over the paths of the files that are to be written with this change.
+    pub fn paths(&self, change: Change) -> impl Iterator<Item = String> {
+        let of_change = self.to_write.iter().filter(move |(_, of)| *of == change);
+        of_change.map(|(index, _)| self.planned.path_at(*index))
     }
 
     /// Bytes of the files that are to be replaced or removed.
@@ -696,10 +750,7 @@ impl FileChanges<'_> {
 
     /// Whether all planned files are in place, and no other files of granule's exist.
     pub fn are_none(&self) -> bool {
-        self.written.is_empty()
-            && self.replaced.is_empty()
-            && self.unlisted.is_empty()
-            && self.removed.is_empty()
+        self.to_write.is_empty() && self.removed.is_empty()
     }
 }
 
@@ -826,8 +877,7 @@ fn difference(held: &SweepId, sweep: &SweepId) -> Option<&'static str> {
 /// Returns the paths of the files that a recorded sweep makes; `None` if this program cannot resolve it.
 fn paths(engines: Engines, sweep: &ResolvedSweep) -> Option<BTreeSet<String>> {
     let sweep = sweep.restore(engines).ok()?;
-    let planned = plan(&sweep, &Plan::new(&sweep));
-    Some(planned.into_iter().map(|file| file.path).collect())
+    Some(PlannedFiles::new(&sweep).iter().map(|file| file.path).collect())
 }
 
 /// Whether a file of this path can be an output.

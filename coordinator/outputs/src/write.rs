@@ -19,8 +19,9 @@ use crate::errors::{EncodeError, OutputError, failed};
 use crate::file_record::{FileRecord, KeptFile};
 use crate::hashed::HashedFile;
 use crate::manifest::Journal;
-use crate::planned::{PlannedFile, directory_of_seed};
+use crate::planned::{PlannedFile, PlannedFiles, directory_of_seed};
 use crate::rows::write_rows;
+use crate::survey::FileChanges;
 use crate::{npy, pickle, survey};
 
 /// The inputs of output files.
@@ -39,32 +40,34 @@ pub struct OutputSource<'a> {
 const MOST_WAITING: usize = 32;
 const MOST_WAITING_BYTES: u64 = 8 << 20;
 
-/// Writes these files below `out`. They must be in the order of `plan`. Each file is recorded in the journal before it
-/// is put in place. It replaces another file only if `replaces` returns `true`. On return all of this is durable.
+/// Writes the files below `out` that are to be written. Each file is recorded in the journal before it is put in place. On
+/// return all of this is durable.
 pub fn write(
     out: &Directory,
-    files: &[&PlannedFile],
+    planned: &PlannedFiles,
+    changes: &FileChanges<'_>,
     source: &OutputSource<'_>,
     journal: &mut Journal,
-    replaces: &(dyn Fn(&PlannedFile) -> bool + Sync),
 ) -> Result<Vec<KeptFile>, OutputError> {
-    side_by_side(|| write_seeds(out, files, source, journal, replaces))
+    side_by_side(|| write_seeds(out, planned, changes, source, journal))
 }
 
 fn write_seeds(
     out: &Directory,
-    files: &[&PlannedFile],
+    planned: &PlannedFiles,
+    changes: &FileChanges<'_>,
     source: &OutputSource<'_>,
     journal: &mut Journal,
-    replaces: &(dyn Fn(&PlannedFile) -> bool + Sync),
 ) -> Result<Vec<KeptFile>, OutputError> {
+    let files = changes.to_write();
+    let replaces = |file: &PlannedFile| changes.replaces(file.index);
     let mut written = Vec::new();
-    for files in files.chunk_by(|a, b| a.seed == b.seed) {
-        let name = directory_of_seed(source.sweep.seeds[files[0].seed]);
+    for files in files.chunk_by(|a, b| planned.seed_at(*a) == planned.seed_at(*b)) {
+        let name = directory_of_seed(source.sweep.seeds[planned.seed_at(files[0])]);
         let path = out.path().join(&name);
         let directory = out.create_below(OsStr::new(&name)).map_err(failed("create", &path))?;
         directory.remove_leftovers().map_err(failed("remove unfinished files in", &path))?;
-        write_seed(&directory, files, source, journal, replaces, &mut written)?;
+        write_seed(&directory, planned.pairs(files), source, journal, &replaces, &mut written)?;
         directory.sync().map_err(failed("write", &path))?;
     }
     if !files.is_empty() {
@@ -76,7 +79,7 @@ fn write_seeds(
 /// Writes files of one seed into its directory, and makes them durable except for their names.
 fn write_seed(
     directory: &Directory,
-    files: &[&PlannedFile],
+    pairs: impl Iterator<Item = Vec<PlannedFile>>,
     source: &OutputSource<'_>,
     journal: &mut Journal,
     replaces: &(dyn Fn(&PlannedFile) -> bool + Sync),
@@ -84,17 +87,18 @@ fn write_seed(
 ) -> Result<(), OutputError> {
     // Each waiting file is an open file. Other files must be opened meanwhile, so half of the limit remains.
     let most = MOST_WAITING.min(limits::files_left() / 2).max(1);
-    let mut waiting: Vec<(&PlannedFile, HashedFile)> = Vec::new();
-    for files in files.chunk_by(|a, b| a.condition == b.condition) {
-        let derived = Derived::load(files, source)?;
+    let mut waiting: Vec<(PlannedFile, HashedFile)> = Vec::new();
+    for files in pairs {
+        let derived = Derived::load(&files, source)?;
         for files in files.chunks(most) {
             if waiting.len() + files.len() > most {
                 put_in_place(&mut waiting, source, journal, replaces, written)?;
             }
             // Made in parallel, because hashing a file is as much work as deriving it.
             let is_interrupted = source.is_interrupted;
-            let made =
-                files.par_iter().map(|file| Ok((*file, derived.make(directory, file, is_interrupted)?)));
+            let made = files
+                .par_iter()
+                .map(|file| Ok((file.clone(), derived.make(directory, file, is_interrupted)?)));
             waiting.extend(made.collect::<Result<Vec<_>, OutputError>>()?);
             if waiting.iter().map(|(_, file)| file.bytes).sum::<u64>() >= MOST_WAITING_BYTES {
                 put_in_place(&mut waiting, source, journal, replaces, written)?;
@@ -106,7 +110,7 @@ fn write_seed(
 
 /// Makes the waiting files durable, then puts them in place one after the other.
 fn put_in_place(
-    waiting: &mut Vec<(&PlannedFile, HashedFile)>,
+    waiting: &mut Vec<(PlannedFile, HashedFile)>,
     source: &OutputSource<'_>,
     journal: &mut Journal,
     replaces: &(dyn Fn(&PlannedFile) -> bool + Sync),
@@ -124,7 +128,7 @@ fn put_in_place(
     // The journal must list the files as granule's before they are in place.
     journal.add(&records)?;
     for ((file, writer), record) in waiting.drain(..).zip(records) {
-        let seal = writer.put_in_place(replaces(file))?;
+        let seal = writer.put_in_place(replaces(&file))?;
         written.push((record, Some(seal)));
         (source.on_file)();
     }
@@ -154,22 +158,23 @@ pub fn check_in_place(out: &Directory, kept: &mut [KeptFile]) -> Result<(), Outp
     Ok(())
 }
 
-/// Derives these files again, without writing them. Returns their lengths and SHA-256. They must be in the order of
-/// `plan`.
+/// Derives the files of these indices again, without writing them. Returns their lengths and SHA-256.
 pub fn rederive(
-    files: &[&PlannedFile],
+    planned: &PlannedFiles,
+    indices: &[u32],
     source: &OutputSource<'_>,
 ) -> Result<Vec<(u64, String)>, OutputError> {
-    side_by_side(|| rederive_all(files, source))
+    side_by_side(|| rederive_all(planned, indices, source))
 }
 
 fn rederive_all(
-    files: &[&PlannedFile],
+    planned: &PlannedFiles,
+    indices: &[u32],
     source: &OutputSource<'_>,
 ) -> Result<Vec<(u64, String)>, OutputError> {
-    let mut found = Vec::with_capacity(files.len());
-    for files in files.chunk_by(|a, b| a.pair() == b.pair()) {
-        let derived = Derived::load(files, source)?;
+    let mut found = Vec::with_capacity(indices.len());
+    for files in planned.pairs(indices) {
+        let derived = Derived::load(&files, source)?;
         for file in files {
             let mut hashed = Hashed::default();
             match derived.encode(&mut hashed, file.file.array, source.is_interrupted) {
@@ -207,9 +212,9 @@ struct Derived(Box<dyn Derive>);
 
 impl Derived {
     /// Reads what these files of one condition and seed are derived from.
-    fn load(files: &[&PlannedFile], source: &OutputSource<'_>) -> Result<Derived, OutputError> {
+    fn load(files: &[PlannedFile], source: &OutputSource<'_>) -> Result<Derived, OutputError> {
         let OutputSource { sweep, plan, store, .. } = source;
-        let file = files[0];
+        let file = &files[0];
         let wanted: Vec<&str> = files.iter().map(|file| file.file.array).collect();
         let model = &sweep.conditions[file.condition].model;
         let (cohort, variant) = file.place(plan);

@@ -9,8 +9,9 @@ import os
 import re
 import types
 import typing
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from .errors import DamagedError, NewerFormatError, NotASweepError, UnfinishedEr
 #: The version of the format that this package reads.
 FORMAT = 1
 
-#: The largest size of a manifest in bytes. A sweep has at most 200 000 pairs of condition and seed, with up to six
-#: files each. The record of a file takes about 330 bytes.
-MOST_BYTES = 1 << 29
+#: The largest size of a manifest in bytes. A sweep has at most 2 000 000 files, whose records take about 330 bytes each, and
+#: at most 1 000 000 conditions.
+MOST_BYTES = 1 << 31
 
 #: The largest size of an output file in bytes. Arrays have at most 10⁹ values.
 MOST_FILE_BYTES = 1 << 36
@@ -81,6 +82,8 @@ class ResolvedSweep:
     noise: str = "common"
     #: The rule that decided the number of trials, if there was one.
     until: Until | None = None
+    #: In a sweep of more than 10 000 conditions, the parameters that a condition has if it has no value of its own.
+    common: Mapping[str, str] = field(default_factory=lambda: types.MappingProxyType({}))
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,12 @@ def _parse(path: Path, data: memoryview) -> Manifest:
         what = f"{path} has format {version}, written by granule {granule}; this package reads format {FORMAT}"
         raise NewerFormatError(what, "install a granule at least as new as the one that ran the sweep")
     manifest = typing.cast(Manifest, _typed(Manifest, found, "manifest"))
+    if common := manifest.sweep.common:
+        conditions = tuple(
+            replace(condition, parameters=types.MappingProxyType(ChainMap(condition.parameters, common)))
+            for condition in manifest.sweep.conditions
+        )
+        manifest = replace(manifest, sweep=replace(manifest.sweep, conditions=conditions))
     _check(manifest)
     return manifest
 

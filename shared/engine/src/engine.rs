@@ -4,9 +4,9 @@ use std::fmt;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use crate::facts::{Facts, Inconsistent};
+use crate::facts::{Facts, Identity, Inconsistent};
 use crate::hash::Hash;
-use crate::key::{Fingerprint, StreamKey};
+use crate::key::{CohortKey, Fingerprint, StreamKey};
 use crate::output::{Derive, File, FileKind};
 use crate::space::{Space, Values};
 use crate::spikes::{TrialShape, TrialSpikes};
@@ -30,6 +30,7 @@ pub struct Population {
 pub struct Model {
     engine: &'static dyn Engine,
     values: Values,
+    identity: Identity,
     facts: Arc<Facts>,
 }
 
@@ -166,7 +167,7 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// The first contradiction found.
-    fn check(&self, values: &Values) -> Result<Facts, Inconsistent>;
+    fn check(&self, values: &Values) -> Result<(Identity, Facts), Inconsistent>;
 
     /// Returns whether the parameter of this path affects no result, given these values.
     fn is_idle(&self, path: &str, values: &Values) -> bool;
@@ -261,8 +262,20 @@ impl Model {
     /// # Errors
     /// The first contradiction that the engine finds.
     pub fn new(engine: &'static dyn Engine, values: Values) -> Result<Model, Inconsistent> {
-        let facts = Arc::new(engine.check(&values)?);
-        Ok(Model { engine, values, facts })
+        let (identity, facts) = engine.check(&values)?;
+        Ok(Model { engine, values, identity, facts: Arc::new(facts) })
+    }
+
+    /// Checks other values, as [`Model::new`] does. If the facts are the same, both conditions share the memory of these.
+    ///
+    /// # Errors
+    /// The first contradiction that the engine finds.
+    pub fn with_values(&self, values: Values) -> Result<Model, Inconsistent> {
+        let mut model = Model::new(self.engine, values)?;
+        if model.facts == self.facts {
+            model.facts = Arc::clone(&self.facts);
+        }
+        Ok(model)
     }
 
     /// Returns the engine that computes it.
@@ -282,7 +295,17 @@ impl Model {
 
     /// Returns the identity of the condition.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.facts.fingerprint
+        self.identity.fingerprint
+    }
+
+    /// Returns the fingerprint that version 0.1.0 computed for the condition.
+    pub fn fingerprint_0_1_0(&self) -> Fingerprint {
+        self.identity.fingerprint_0_1_0
+    }
+
+    /// Returns the key of its cohorts: conditions of a seed with equal keys can be computed together.
+    pub fn cohort(&self) -> CohortKey {
+        self.identity.cohort
     }
 
     /// Returns the time axis of a trial.

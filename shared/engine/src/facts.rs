@@ -3,7 +3,19 @@
 use crate::key::{CohortKey, Fingerprint};
 use crate::time::TimeAxis;
 
-/// The facts about a condition that the other parts of granule need.
+/// The identity of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Identity of its results.
+    pub fingerprint: Fingerprint,
+    /// The fingerprint that version 0.1.0 computed for it.
+    pub fingerprint_0_1_0: Fingerprint,
+    /// Conditions of a seed with equal cohort keys can be computed together.
+    pub cohort: CohortKey,
+}
+
+/// The facts about a condition that the other parts of granule need, besides its [`Identity`]. Many conditions of a sweep
+/// have the same facts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
     /// Size of each population, in the order of [`Engine::populations`](crate::Engine::populations).
@@ -13,12 +25,6 @@ pub struct Facts {
     pub returns: Vec<Vec<u32>>,
     /// Time axis of a trial.
     pub time: TimeAxis,
-    /// Identity of the condition.
-    pub fingerprint: Fingerprint,
-    /// The fingerprint that version 0.1.0 computed for it.
-    pub fingerprint_0_1_0: Fingerprint,
-    /// Conditions of a seed with equal cohort keys can be computed together.
-    pub cohort: CohortKey,
     /// Number of items of the stream that a trial reads.
     pub items_per_trial: u64,
     /// Cost of a trial that its conditions share, in any unit that is the same for all conditions.

@@ -22,7 +22,7 @@ pub use engine::{
     Engine, Engines, Memory, Model, NoResult, Note, Population, Recounted, Returned, Shard, Source, Take,
     Unable, engine_of,
 };
-pub use facts::{Facts, Inconsistent};
+pub use facts::{Facts, Identity, Inconsistent};
 pub use key::{CohortKey, Fingerprint, StreamKey, TrialKey};
 pub use space::{Parameter, Preset, Space, Value, Values};
 pub use spikes::{Digest, Spike, TrialShape, TrialSpikes};

@@ -8,7 +8,7 @@ use granule_engine::output::{Derive, File, FileKind};
 use granule_engine::spikes::MOST_SPIKES;
 use granule_engine::stream::Parts;
 use granule_engine::{
-    CohortKey, Engine, Facts, Fingerprint, Inconsistent, Memory, Model, NoResult, Note, Population,
+    CohortKey, Engine, Facts, Fingerprint, Identity, Inconsistent, Memory, Model, NoResult, Note, Population,
     Recounted, Shard, Space, StreamKey, Take, TimeAxis, Unable, Values,
 };
 
@@ -61,7 +61,7 @@ impl Engine for Method {
         POPULATIONS
     }
 
-    fn check(&self, values: &Values) -> Result<Facts, Inconsistent> {
+    fn check(&self, values: &Values) -> Result<(Identity, Facts), Inconsistent> {
         let layer = Layer::new(*self, Parameters::of(values)).map_err(|error| Inconsistent {
             message: error.to_string(),
             paths: error.paths(),
@@ -79,7 +79,12 @@ impl Engine for Method {
         let mut stimuli_ms = parameters.stimulus.times_ms.clone();
         stimuli_ms.sort_by(f64::total_cmp);
         let items_per_trial = normals_per_trial(&layer);
-        Ok(Facts {
+        let identity = Identity {
+            fingerprint: Fingerprint(hash.finish()),
+            fingerprint_0_1_0,
+            cohort: cohort_key(&layer),
+        };
+        let facts = Facts {
             sizes: vec![parameters.network.granule_cells, parameters.network.golgi_cells],
             returns: Vec::new(),
             time: TimeAxis {
@@ -87,15 +92,13 @@ impl Engine for Method {
                 steps_per_ms: layer.steps_per_ms(),
                 steps: layer.steps(),
             },
-            fingerprint: Fingerprint(hash.finish()),
-            fingerprint_0_1_0,
-            cohort: cohort_key(&layer),
             items_per_trial,
             cost_per_trial: items_per_trial as f64,
             most_spikes: layer.most_spikes(),
             stimuli_ms,
             stimulus_steps: layer.stimulus_steps().to_vec(),
-        })
+        };
+        Ok((identity, facts))
     }
 
     fn is_idle(&self, path: &str, values: &Values) -> bool {
@@ -353,7 +356,7 @@ mod tests {
                     "noise.stream" => engine.name() == "brian2-2.2.1",
                     _ => false,
                 };
-                let of = |values: &Values| engine.check(values).unwrap().fingerprint;
+                let of = |values: &Values| engine.check(values).unwrap().0.fingerprint;
                 assert_eq!(of(&changed) == of(&base), is_idle, "{}", parameter.path);
             }
         }
@@ -361,7 +364,7 @@ mod tests {
 
     #[test]
     fn trials_differ_by_seed_and_index() {
-        let fingerprint = Method::Pcg.check(&space().defaults()).unwrap().fingerprint;
+        let fingerprint = Method::Pcg.check(&space().defaults()).unwrap().0.fingerprint;
         assert_ne!(fingerprint.trial(1, 2), fingerprint.trial(2, 1));
         assert_ne!(fingerprint.trial(1, 2), fingerprint.trial(1, 3));
     }
@@ -382,7 +385,7 @@ mod tests {
         // A delay from which version 0.1.0 computed another number of steps.
         let delay = values(&[("golgi_to_granule.delay", Value::Number(0.35))]);
         assert_eq!(
-            Method::Pcg.check(&delay).unwrap().fingerprint.to_string(),
+            Method::Pcg.check(&delay).unwrap().0.fingerprint.to_string(),
             "1f0760f22ea91b69eed2ab30c47bda7f3324490dc06f1bb441e6f5774bca85f1"
         );
     }
@@ -412,7 +415,7 @@ mod tests {
 
     #[test]
     fn conditions_are_computed_together_if_they_share_wiring_steps_and_noise() {
-        let key = |engine: &dyn Engine, set: &[(&str, Value)]| engine.check(&values(set)).unwrap().cohort;
+        let key = |engine: &dyn Engine, set: &[(&str, Value)]| engine.check(&values(set)).unwrap().0.cohort;
         let [pcg, exact] = [ENGINES[0], ENGINES[1]];
         assert_ne!(key(pcg, &[]), key(exact, &[]));
         let leak = [("golgi.leak_reversal", Value::Number(-55.0))];

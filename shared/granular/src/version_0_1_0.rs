@@ -123,8 +123,8 @@ mod tests {
                 let found = recounted(&model);
                 let found: Vec<(&str, u32)> = found.iter().map(|of| (of.path, of.now[0])).collect();
                 assert_eq!(found, expected, "{engine:?}, {set:?}");
-                let facts = engine.engine().check(&model.parameters().values().unwrap()).unwrap();
-                let is_another = facts.fingerprint != facts.fingerprint_0_1_0;
+                let (identity, _) = engine.engine().check(&model.parameters().values().unwrap()).unwrap();
+                let is_another = identity.fingerprint != identity.fingerprint_0_1_0;
                 assert_eq!(is_another, !expected.is_empty(), "{engine:?}, {set:?}");
             }
         };

@@ -10,8 +10,8 @@ use granule_engine::space::Words;
 use granule_engine::spikes::MOST_VALUES;
 use granule_engine::stream::Parts;
 use granule_engine::{
-    CohortKey, Engine, Facts, Fingerprint, Inconsistent, Memory, Model, Note, Parameter, Population,
-    Recounted, Returned, Shard, Source, Space, StreamKey, Take, TimeAxis, Unable, Value, Values,
+    CohortKey, Engine, Facts, Fingerprint, Identity, Inconsistent, Memory, Model, Note, Parameter,
+    Population, Recounted, Returned, Shard, Source, Space, StreamKey, Take, TimeAxis, Unable, Value, Values,
 };
 use granule_sweep::{Arithmetic, Diagnostics, ModelFile, Sizes, parse_model};
 
@@ -223,7 +223,7 @@ impl Engine for Program {
         !self.file.versions_may_differ
     }
 
-    fn check(&self, values: &Values) -> Result<Facts, Inconsistent> {
+    fn check(&self, values: &Values) -> Result<(Identity, Facts), Inconsistent> {
         let sizes = self.file.sizes(values)?;
         check_size(&self.file, values, &sizes)?;
         let Sizes { populations, steps, shapes, .. } = sizes;
@@ -252,20 +252,20 @@ impl Engine for Program {
         }
         let fingerprint = Fingerprint(hash.finish());
         let cells: u64 = populations.iter().map(|&cells| u64::from(cells)).sum();
-        Ok(Facts {
+        // A program computes one condition at a time.
+        let cohort = CohortKey(fingerprint.0);
+        let identity = Identity { fingerprint, fingerprint_0_1_0: fingerprint, cohort };
+        let facts = Facts {
             sizes: populations,
             returns: shapes,
             time,
-            fingerprint,
-            fingerprint_0_1_0: fingerprint,
-            // A program computes one condition at a time.
-            cohort: CohortKey(fingerprint.0),
             items_per_trial: 0,
             cost_per_trial: 1.0,
             most_spikes: cells.saturating_mul(time.steps.into()),
             stimuli_ms: Vec::new(),
             stimulus_steps: Vec::new(),
-        })
+        };
+        Ok((identity, facts))
     }
 
     fn is_idle(&self, _: &str, _: &Values) -> bool {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use granule_engine::output::File;
 use granule_engine::{Engine, Inconsistent, Model, Preset, Space, Value, Values};
 
 use crate::design::{Design, Saltelli};
@@ -27,9 +28,6 @@ use crate::yaml::{self, Node};
 pub struct Condition {
     /// Name in the sweep file, unique in the sweep.
     pub name: String,
-    /// Start of the names of its output files. It is unique in the sweep, also on file systems that ignore the case of
-    /// letters. It is the preset's prefix for a preset used as such, and otherwise the name.
-    pub prefix: String,
     /// Its parameters, checked.
     pub model: Model,
     /// The preset's name, for a preset used as such.
@@ -41,6 +39,18 @@ pub struct Condition {
 }
 
 impl Condition {
+    /// Returns the start of the names of its output files: the preset's prefix for a preset used as such, and otherwise
+    /// the name. It is unique in the sweep, also on file systems that ignore the case of letters.
+    pub fn prefix(&self) -> &str {
+        prefix_of(self.model.engine().space(), &self.name, self.preset.is_some())
+    }
+
+    /// Returns the output files that are written for it, for any seed.
+    pub fn files(&self, trials: u32) -> impl Iterator<Item = File> {
+        let files = self.model.engine().files(&self.model, self.prefix(), self.preset, trials);
+        files.into_iter().filter(|file| self.record.has(file.kind))
+    }
+
     /// Keeps the files that an earlier sweep recorded for this condition, unless the sweep file sets their keys. If the
     /// sweep file does not set a key, a file is written by default or if `earlier` has it.
     pub fn inherit_record(&mut self, earlier: Record) {
@@ -51,9 +61,8 @@ impl Condition {
 
 impl PartialEq for Condition {
     fn eq(&self, other: &Condition) -> bool {
-        let Condition { name, prefix, model, preset, record, explicit: _ } = self;
-        (name, prefix, model, preset, record)
-            == (&other.name, &other.prefix, &other.model, &other.preset, &other.record)
+        let Condition { name, model, preset, record, explicit: _ } = self;
+        (name, model, preset, record) == (&other.name, &other.model, &other.preset, &other.record)
     }
 }
 
@@ -98,21 +107,13 @@ pub(crate) fn conditions(
             return none;
         }
     };
-    if items.len() > MOST_CONDITIONS {
-        problems.add(|| {
-            let message =
-                format!("{} conditions are listed; at most {MOST_CONDITIONS} are possible", items.len());
-            Problem::at(node.span, message).help("split the sweep into several files")
-        });
-        return none;
-    }
     let mut reader = ConditionReader {
         common,
         later: items.iter().filter_map(name_of).collect(),
         earlier: HashMap::new(),
         grids: HashMap::new(),
         broken_grids: Vec::new(),
-        prefixes: HashMap::new(),
+        taken: HashMap::new(),
         asked_for: items.len(),
         problems,
         conditions: Vec::new(),
@@ -134,23 +135,33 @@ struct Keys<'a> {
     record: Option<ValueEntry<'a>>,
 }
 
+/// A prefix that a condition has.
+struct Taken {
+    /// Position of the condition.
+    span: Span,
+    /// Its index among all conditions, if they are right.
+    at: usize,
+    /// Its name, if it is not the lower-case prefix.
+    name: Option<Box<str>>,
+}
+
 struct ConditionReader<'a, 'p, 't> {
     common: &'a ConditionBase<'a>,
     /// Names of all spelled-out conditions in the list, to explain a `base` that is defined too late.
     later: Vec<&'a str>,
-    /// Values of the spelled-out conditions read so far. `None` marks a wrong condition, so that conditions based on it
-    /// are not reported for the same reason.
-    earlier: HashMap<String, Option<Values>>,
+    /// Values of the spelled-out conditions without axes that were read so far. `None` marks a wrong condition, so that
+    /// conditions based on it are not reported for the same reason.
+    earlier: HashMap<&'a str, Option<Values>>,
     /// Names of conditions with axes as they are in the file, each with the name of its first point.
     grids: HashMap<&'a str, String>,
     /// Start of the names of points whose condition is wrong.
     broken_grids: Vec<&'a str>,
-    /// Prefixes so far in lower case, each with the condition's name and position.
-    prefixes: HashMap<String, (String, Span)>,
+    /// Prefixes so far in lower case.
+    taken: HashMap<Box<str>, Taken>,
     /// Number of conditions that the list stands for, as far as it has been read.
     asked_for: usize,
     problems: &'p mut Problems<'t>,
-    /// The valid conditions.
+    /// The valid conditions. Many of them share their facts with the one before.
     conditions: Vec<Condition>,
     designs: Vec<Design>,
 }
@@ -196,12 +207,11 @@ impl<'a> ConditionReader<'a, '_, '_> {
             return None;
         };
         let prefix = prefix_of(space, preset.name, true);
-        let free = self.claim_prefix(prefix, name, span);
+        let free = self.claim_prefix(prefix, name, span, self.conditions.len());
         let values = self.with_preset(preset);
         let model = self.model(values, span, &[], None)?;
         free.then(|| Condition {
             name: name.to_owned(),
-            prefix: prefix.to_owned(),
             model,
             preset: Some(preset.name),
             record: self.common.record.or(self.default_record(true)),
@@ -227,12 +237,6 @@ impl<'a> ConditionReader<'a, '_, '_> {
             let axes_span = keys.points.iter().next().map_or(span, |entry| entry.key_span);
             self.has_room(points, axes_span).then(|| self.names(template, span, points))?
         });
-        for name in names.iter().flatten() {
-            if !self.claim_prefix(name, name, span) {
-                // Report only one of several points.
-                break;
-            }
-        }
 
         let start = match keys.base {
             Some(entry) => self.based_on(entry.value, name_of(item)),
@@ -255,26 +259,22 @@ impl<'a> ConditionReader<'a, '_, '_> {
             None => self.common.record,
         };
         let unharmed = has_base && self.problems.count() == before;
-        let made = match (&points, names) {
-            (Some(points), Some(names)) if unharmed => {
-                self.points(points, names, &values, &places, span, explicit)
-            }
-            _ => Vec::new(),
-        };
+        let first = self.conditions.len();
+        if unharmed && let (Some(points), Some(names)) = (&points, names) {
+            self.points(points, names, &values, &places, span, explicit);
+        }
         let has_axes = keys.points.iter().next().is_some();
         if let Some(name) = name_of(item).or(of_table.map(|_| "")) {
-            self.remember(name, has_axes, &made);
+            self.remember(name, has_axes, first);
         }
-        if !made.is_empty()
+        if first < self.conditions.len()
             && let (Some(name), Some(Saltelli { base_points, axes })) =
                 (template, points.and_then(|points| points.design))
             // With an axis that the environment overrides, the conditions are not those of the design.
             && !axes.iter().any(|(path, _)| self.common.overrides.sets(path))
         {
-            let first = self.conditions.len();
             self.designs.push(Design { name: name.to_owned(), first, base_points, axes });
         }
-        self.conditions.extend(made);
     }
 
     fn keys(&mut self, item: &Node, map: &'a [(Node, Node)]) -> Keys<'a> {
@@ -306,21 +306,19 @@ impl<'a> ConditionReader<'a, '_, '_> {
         keys
     }
 
-    /// Stores the values from which later conditions can start; `made` is empty if the condition is wrong.
-    fn remember(&mut self, name: &'a str, has_axes: bool, made: &[Condition]) {
-        let values = |condition: &Condition| condition.model.values().clone();
+    /// Stores the values from which later conditions can start. `first` is the index of the condition's first point; there
+    /// is none if the condition is wrong.
+    fn remember(&mut self, name: &'a str, has_axes: bool, first: usize) {
+        let made = self.conditions.get(first);
         if !has_axes {
-            self.earlier.entry(name.to_owned()).or_insert_with(|| made.first().map(values));
+            self.earlier.entry(name).or_insert_with(|| made.map(|made| made.model.values().clone()));
             return;
         }
-        match made.first() {
+        match made {
             Some(first) => {
                 self.grids.insert(name, first.name.clone());
             }
             None => self.broken_grids.push(name.split('{').next().unwrap_or(name)),
-        }
-        for condition in made {
-            self.earlier.insert(condition.name.clone(), Some(values(condition)));
         }
     }
 
@@ -349,7 +347,7 @@ impl<'a> ConditionReader<'a, '_, '_> {
         false
     }
 
-    /// Makes the conditions of all points. If a point is wrong, reports it and makes none.
+    /// Adds the conditions of all points. If a point is wrong, reports it and adds none.
     fn points(
         &mut self,
         points: &Points,
@@ -358,9 +356,10 @@ impl<'a> ConditionReader<'a, '_, '_> {
         places: &[(&'static str, Span)],
         span: Span,
         explicit: ExplicitRecord,
-    ) -> Vec<Condition> {
+    ) {
         let record = explicit.or(self.default_record(false));
-        let mut made = Vec::with_capacity(names.len());
+        let first = self.conditions.len();
+        self.conditions.reserve_exact(names.len());
         for (point, name) in names.into_iter().enumerate() {
             let mut values = values.clone();
             let mut places = places.to_vec();
@@ -373,11 +372,9 @@ impl<'a> ConditionReader<'a, '_, '_> {
             let values = self.common.overrides.apply(values);
             let model = self.model(values, span, &places, (!points.is_one()).then_some(&name));
             // The other points are probably wrong for the same reason.
-            let Some(model) = model else { return Vec::new() };
-            let prefix = prefix_of(self.space(), &name, false).to_owned();
-            made.push(Condition { name, prefix, model, preset: None, record, explicit });
+            let Some(model) = model else { return self.conditions.truncate(first) };
+            self.conditions.push(Condition { name, model, preset: None, record, explicit });
         }
-        made
     }
 
     fn report_set_twice(&mut self, points: &Points, set: &[(&'static str, Span)]) {
@@ -427,9 +424,11 @@ impl<'a> ConditionReader<'a, '_, '_> {
     fn names(&mut self, name: &str, span: Span, points: &Points) -> Option<Vec<String>> {
         let space = self.space();
         let template = Template::read(name, span, &points.axes, points.has_names(), self.problems)?;
-        let mut names: Vec<String> = Vec::new();
-        let mut first: HashMap<String, usize> = HashMap::new();
-        for point in 0..points.len()? {
+        let count = points.len()?;
+        let mut names: Vec<String> = Vec::with_capacity(count);
+        let first = self.conditions.len();
+        let mut is_free = true;
+        for point in 0..count {
             let values: Vec<&Value> = points.at(point).into_iter().map(|(value, _)| value).collect();
             let name = template.name(point, &values, points.name_of_row(point));
             if let Err(problem) = check_condition_name(space, &name) {
@@ -443,26 +442,31 @@ impl<'a> ConditionReader<'a, '_, '_> {
                 });
                 return None;
             }
-            if let Some(&other) = first.get(&name.to_ascii_lowercase()) {
+            let taken = self.taken.get(name.to_ascii_lowercase().as_str());
+            if let Some(Taken { at, .. }) = taken.filter(|taken| taken.span == span) {
+                let other = at - first;
                 self.problems.add(|| same_name(&name, [other, point], &template, points, span));
                 return None;
             }
-            first.insert(name.to_ascii_lowercase(), point);
+            // Report only one of several points.
+            is_free = is_free && self.claim_prefix(&name, &name, span, first + point);
             names.push(name);
         }
         Some(names)
     }
 
     /// Checks that no earlier condition writes files of the same names.
-    fn claim_prefix(&mut self, prefix: &str, name: &str, span: Span) -> bool {
-        let lower = prefix.to_ascii_lowercase();
-        let Some((other, place)) = self.prefixes.get(&lower) else {
-            self.prefixes.insert(lower, (name.to_owned(), span));
+    fn claim_prefix(&mut self, prefix: &str, name: &str, span: Span, at: usize) -> bool {
+        let lower = prefix.to_ascii_lowercase().into_boxed_str();
+        let Some(taken) = self.taken.get(&lower) else {
+            let name = (*lower != *name).then(|| name.into());
+            self.taken.insert(lower, Taken { span, at, name });
             return true;
         };
         let text = self.problems.text();
         self.problems.add(|| {
-            let line = line_number(text, place.start);
+            let line = line_number(text, taken.span.start);
+            let other = taken.name.as_deref().unwrap_or(&lower);
             if other == name {
                 return Problem::at(span, format!("duplicate condition {}", quote(name)))
                     .help(format!("it is already on line {line}"));
@@ -499,6 +503,12 @@ impl<'a> ConditionReader<'a, '_, '_> {
         if let Some(values) = self.earlier.get(base.as_str()) {
             return values.clone();
         }
+        let point = self.taken.get(base.to_ascii_lowercase().as_str());
+        if let Some(condition) = point.and_then(|taken| self.conditions.get(taken.at))
+            && condition.name == *base
+        {
+            return Some(condition.model.values().clone());
+        }
         if self.broken_grids.iter().any(|start| base.starts_with(start)) {
             // The base may be one of those points, whose condition has been reported.
             return None;
@@ -515,7 +525,8 @@ impl<'a> ConditionReader<'a, '_, '_> {
             if self.later.contains(&base.as_str()) {
                 return problem.help("a base comes before the conditions that start from it; move it up");
             }
-            let mut names: Vec<&str> = self.earlier.keys().map(String::as_str).collect();
+            let points = self.conditions.iter().map(|condition| condition.name.as_str());
+            let mut names: Vec<&str> = self.earlier.keys().copied().chain(points).collect();
             names.sort_unstable();
             let presets = space.presets().iter().map(|preset| preset.name);
             problem.help(match suggest::nearest(base, presets.clone().chain(names)) {
@@ -544,7 +555,11 @@ impl<'a> ConditionReader<'a, '_, '_> {
         set: &[(&'static str, Span)],
         point: Option<&str>,
     ) -> Option<Model> {
-        match Model::new(self.common.engine, values) {
+        let model = match self.conditions.last() {
+            Some(last) => last.model.with_values(values),
+            None => Model::new(self.common.engine, values),
+        };
+        match model {
             Ok(model) => Some(model),
             Err(Inconsistent { message, paths, remedy }) => {
                 self.problems.add(|| {

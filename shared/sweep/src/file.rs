@@ -1,6 +1,7 @@
 //! A sweep file as a whole.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use granule_engine::{Engine, Engines, Space, Value, engine_of};
 
@@ -50,7 +51,7 @@ pub struct Sweep {
     /// The rule that decides the number of trials; `None` if the file gives the number.
     pub until: Option<Until>,
     /// At least one condition, with unique names and unique prefixes, in order of the file.
-    pub conditions: Vec<Condition>,
+    pub conditions: Arc<Vec<Condition>>,
     /// The designs among the conditions, in order, without overlap.
     pub designs: Vec<Design>,
 }
@@ -361,7 +362,17 @@ fn sweep(
         _ => None,
     });
     let (trials, until) = trials?;
-    Some(Sweep { name: name?, model, engine, randomness, seeds, trials, until, conditions, designs })
+    Some(Sweep {
+        name: name?,
+        model,
+        engine,
+        randomness,
+        seeds,
+        trials,
+        until,
+        conditions: Arc::new(conditions),
+        designs,
+    })
 }
 
 /// Checks the path of the model file. Returns whether its model is that of the engine.

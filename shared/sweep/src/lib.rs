@@ -82,7 +82,7 @@ pub use draws::Distribution;
 pub use environment::{EnvironmentError, Overrides, from_variables};
 pub use file::{Sweep, model_of, parse, parse_with_tables, tables_of};
 pub use filter::Filter;
-pub use limits::{MOST_TRIALS_OF_SWEEP, SizeProblem, check_size};
+pub use limits::{MOST_TRIALS_OF_SWEEP, SizeProblem, check_files, check_size};
 pub use model_file::{ModelFile, ReturnDeclared, Sizes, model_schema, parse_model};
 pub use naming::{NameProblem, check_condition_name, check_sweep_name, prefix_of};
 pub use notes::notes;

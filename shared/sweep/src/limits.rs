@@ -1,7 +1,9 @@
 //! The largest sizes of a sweep.
 
+use crate::file::Sweep;
+
 /// Largest number of conditions of a sweep.
-pub(crate) const MOST_CONDITIONS: usize = 10_000;
+pub(crate) const MOST_CONDITIONS: usize = 1_000_000;
 
 /// Largest number of seeds of a sweep.
 pub(crate) const MOST_SEEDS: usize = 100_000;
@@ -9,8 +11,11 @@ pub(crate) const MOST_SEEDS: usize = 100_000;
 /// Largest number of trials of a condition and seed.
 pub(crate) const MOST_TRIALS: u32 = 1_000_000;
 
-/// Largest number of pairs of a condition and a seed. Each pair has its own files.
-pub(crate) const MOST_PAIRS: usize = 200_000;
+/// Largest number of pairs of a condition and a seed.
+pub(crate) const MOST_PAIRS: usize = 1_000_000;
+
+/// Largest number of output files of a sweep. The manifest lists each, and commands read it whole.
+const MOST_FILES: u64 = 2_000_000;
 
 /// Largest number of trials of a sweep, over all conditions and seeds. They must fit in the memory of a coordinator.
 pub const MOST_TRIALS_OF_SWEEP: u64 = 10_000_000;
@@ -42,6 +47,20 @@ pub fn check_size(conditions: usize, seeds: usize, trials: u32) -> Result<(), Si
     within("trials", all, MOST_TRIALS_OF_SWEEP)
 }
 
+/// Checks that a sweep does not make too many output files.
+///
+/// # Errors
+/// If it does.
+pub fn check_files(sweep: &Sweep) -> Result<(), SizeProblem> {
+    let of_seed: u64 = sweep.conditions.iter().map(|of| of.files(sweep.trials).count() as u64).sum();
+    match of_seed * sweep.seeds.len() as u64 {
+        count if count > MOST_FILES => Err(SizeProblem(format!(
+            "asks for {count} output files, more than the {MOST_FILES} a sweep can have"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +74,7 @@ mod tests {
         check((1, 1, 1), "");
         check((3, 1, 1_000_000), "");
         check((10_000, 20, 50), "");
+        check((1_000_000, 1, 10), "");
         check((10_000, 20, 51), "asks for 10200000 trials, more than the 10000000 a sweep can have");
         check((0, 1, 1), "has no conditions");
         check((1, 0, 1), "has no seeds");
@@ -63,15 +83,15 @@ mod tests {
             (1, 1, 4_000_000_000),
             "asks for 4000000000 trials of each condition and seed, more than the 1000000 a sweep can have",
         );
-        check((10_001, 1, 1), "asks for 10001 conditions, more than the 10000 a sweep can have");
+        check((1_000_001, 1, 1), "asks for 1000001 conditions, more than the 1000000 a sweep can have");
         check((1, 100_001, 1), "asks for 100001 seeds, more than the 100000 a sweep can have");
         check(
-            (10_000, 21, 1),
-            "asks for 210000 pairs of a condition and a seed, more than the 200000 a sweep can have",
+            (10_000, 101, 1),
+            "asks for 1010000 pairs of a condition and a seed, more than the 1000000 a sweep can have",
         );
         check(
             (usize::MAX, usize::MAX, u32::MAX),
-            &format!("asks for {} conditions, more than the 10000 a sweep can have", usize::MAX),
+            &format!("asks for {} conditions, more than the 1000000 a sweep can have", usize::MAX),
         );
     }
 }

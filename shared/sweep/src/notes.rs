@@ -14,7 +14,7 @@ pub fn notes(sweep: &Sweep) -> Vec<String> {
         others: usize,
     }
     let mut all: Vec<About<'_>> = Vec::new();
-    for condition in &sweep.conditions {
+    for condition in sweep.conditions.iter() {
         for note in sweep.engine.notes(&condition.model) {
             let Note { subject, text } = note;
             match all.iter_mut().find(|of| of.subject == subject) {

@@ -1,6 +1,7 @@
 //! The plan of a sweep: the trials that it needs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use granule_engine::{CohortKey, Engine, Fingerprint, Model, StreamKey, TrialKey};
 
@@ -19,11 +20,11 @@ pub struct Plan {
     /// Number of trials of every condition and seed.
     pub trials: u32,
     /// The conditions, as in the sweep.
-    pub conditions: Vec<Condition>,
+    pub conditions: Arc<Vec<Condition>>,
     /// Ordered by seed; within a seed, one cohort for each group of conditions that are computed together.
     pub cohorts: Vec<Cohort>,
     /// For each condition, its group and its variant in the group; the same for every seed.
-    places: Vec<(usize, usize)>,
+    places: Vec<(u32, u8)>,
     /// Number of cohorts of a seed.
     groups: usize,
 }
@@ -39,8 +40,8 @@ pub struct Cohort {
     pub items_per_trial: u64,
     /// Cost of a trial that its variants share, computed by the engine.
     pub cost_per_trial: f64,
-    /// The distinct conditions, each computed once.
-    pub variants: Vec<Variant>,
+    /// The distinct conditions, each computed once. Cohorts of several seeds share them.
+    pub variants: Arc<[Variant]>,
 }
 
 /// A condition of a cohort, with all its names.
@@ -55,46 +56,48 @@ pub struct Variant {
 impl Plan {
     /// Makes the plan of a sweep.
     pub fn new(sweep: &Sweep) -> Plan {
-        let fingerprints: Vec<Fingerprint> =
-            sweep.conditions.iter().map(|condition| condition.model.fingerprint()).collect();
         // The groups of conditions are the same for every seed.
         let mut groups: Vec<Vec<Variant>> = Vec::new();
         let mut places = Vec::with_capacity(sweep.conditions.len());
         let model = |variant: &Variant| &sweep.conditions[variant.conditions[0]].model;
-        let mut known: HashMap<Fingerprint, (usize, usize)> = HashMap::new();
+        let mut known: HashMap<Fingerprint, (u32, u8)> = HashMap::with_capacity(sweep.conditions.len());
         // The last group of each cohort key. The others are full.
         let mut open: HashMap<CohortKey, usize> = HashMap::new();
-        for (i, (condition, &fingerprint)) in sweep.conditions.iter().zip(&fingerprints).enumerate() {
+        for (i, condition) in sweep.conditions.iter().enumerate() {
+            let fingerprint = condition.model.fingerprint();
             let place = *known.entry(fingerprint).or_insert_with(|| {
-                let last = open.entry(condition.model.facts().cohort).or_insert(usize::MAX);
+                let last = open.entry(condition.model.cohort()).or_insert(usize::MAX);
                 if groups.get(*last).is_none_or(|group| group.len() == MOST_VARIANTS) {
                     *last = groups.len();
-                    groups.push(Vec::new());
+                    groups.push(Vec::with_capacity(1));
                 }
                 let group = *last;
                 groups[group].push(Variant { fingerprint, conditions: vec![i] });
-                (group, groups[group].len() - 1)
+                (group as u32, (groups[group].len() - 1) as u8)
             });
-            let conditions = &mut groups[place.0][place.1].conditions;
+            let (group, variant) = (place.0 as usize, usize::from(place.1));
+            let conditions = &mut groups[group][variant].conditions;
             if conditions[0] != i {
                 conditions.push(i);
             }
             places.push(place);
         }
-        let cohort = |seed: u32, variants: &Vec<Variant>| {
+        drop(known);
+        let groups: Vec<Arc<[Variant]>> = groups.into_iter().map(Arc::from).collect();
+        let cohort = |seed: u32, variants: &Arc<[Variant]>| {
             let model = model(&variants[0]);
             Cohort {
                 seed,
                 stream: sweep.engine.stream(model, seed),
                 items_per_trial: model.facts().items_per_trial,
                 cost_per_trial: model.facts().cost_per_trial,
-                variants: variants.clone(),
+                variants: Arc::clone(variants),
             }
         };
         Plan {
             engine: sweep.engine,
             trials: sweep.trials,
-            conditions: sweep.conditions.clone(),
+            conditions: Arc::clone(&sweep.conditions),
             cohorts: sweep
                 .seeds
                 .iter()
@@ -146,7 +149,7 @@ impl Plan {
     /// If the sweep has no such condition.
     pub fn place(&self, condition: usize, seed: usize) -> (usize, usize) {
         let (group, variant) = self.places[condition];
-        (seed * self.groups + group, variant)
+        (seed * self.groups + group as usize, variant.into())
     }
 }
 

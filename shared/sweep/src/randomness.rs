@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use granule_engine::space::{Sharing, Value};
-use granule_engine::{Engine, Engines, Fingerprint, Model};
+use granule_engine::{Engine, Engines, Fingerprint};
 
 use crate::condition::Condition;
 use crate::diagnostics::{Problem, Problems};
@@ -108,7 +108,7 @@ pub(crate) fn make_independent(
             continue;
         }
         // The number is the same as in version 0.1.0.
-        let fingerprint = model.facts().fingerprint_0_1_0;
+        let fingerprint = model.fingerprint_0_1_0();
         let [first, ..] = *fingerprint.0.as_chunks().0 else { unreachable!("32 bytes are eight times four") };
         let number = u32::from_le_bytes(first);
         match owners.get(&number) {
@@ -128,7 +128,7 @@ pub(crate) fn make_independent(
         }
         let mut values = model.values().clone();
         values.set(parameter, Value::Count(number)).expect("it takes every count");
-        conditions[at].model = Model::new(model.engine(), values)
-            .expect("it was consistent, and this number has no part in that");
+        conditions[at].model =
+            model.with_values(values).expect("it was consistent, and this number has no part in that");
     }
 }

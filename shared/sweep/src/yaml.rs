@@ -20,7 +20,7 @@ use crate::vocabulary::Language;
 pub(crate) const MOST_BYTES: usize = 1 << 20;
 
 /// Largest size of a table, in bytes.
-pub(crate) const MOST_BYTES_OF_TABLE: usize = 64 << 20;
+pub(crate) const MOST_BYTES_OF_TABLE: usize = 128 << 20;
 
 /// Deepest nesting; a sweep needs six levels. The limit is small because reading a tree uses the stack.
 const MOST_DEPTH: usize = 16;

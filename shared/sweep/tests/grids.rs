@@ -1,5 +1,7 @@
 //! Conditions that stand for many points: their values, order and names.
 
+use std::sync::Arc;
+
 use granule_engine::Value;
 use granule_engine::space::CellFactor;
 use granule_granular::ENGINES;
@@ -12,7 +14,7 @@ fn read(text: &str) -> Sweep {
 
 /// Conditions of one entry of the list, given without the braces around it.
 fn points(entry: &str) -> Vec<Condition> {
-    read(&format!("conditions:\n- {{ {entry} }}\n")).conditions
+    read(&format!("conditions:\n- {{ {entry} }}\n")).conditions.to_vec()
 }
 
 fn names(conditions: &[Condition]) -> Vec<&str> {
@@ -41,7 +43,7 @@ fn the_first_axis_varies_slowest() {
     assert_eq!(values(&found, "golgi.leak_reversal"), ["-55", "-53", "-50", "-55", "-53", "-50"]);
     // Parameters without an axis keep the values of the base.
     assert_eq!(values(&found, "mossy_to_granule.scale"), ["0.4521"; 6]);
-    assert!(found.iter().all(|condition| condition.prefix == condition.name && condition.preset.is_none()));
+    assert!(found.iter().all(|condition| condition.prefix() == condition.name && condition.preset.is_none()));
 }
 
 #[test]
@@ -334,16 +336,16 @@ conditions:
     );
     let before = sweep.clone();
     let none = without(&["probabilities", "connections", "weights", "conductances", "tonic_factors"]);
-    for condition in &mut sweep.conditions {
+    for condition in Arc::make_mut(&mut sweep.conditions) {
         condition.inherit_record(none);
     }
     assert_eq!(sweep, before, "what is on by default stays on");
-    for condition in &mut sweep.conditions {
+    for condition in Arc::make_mut(&mut sweep.conditions) {
         condition.inherit_record(all());
     }
     assert_eq!(records(&sweep), [without(&["weights"]), without(&["weights"]), without(&["conductances"])]);
     // Again, with an earlier sweep that recorded less: only defaults and the earlier sweep count.
-    for condition in &mut sweep.conditions {
+    for condition in Arc::make_mut(&mut sweep.conditions) {
         condition.inherit_record(without(&["tonic_factors", "conductances"]));
     }
     assert_eq!(records(&sweep)[1], without(&["weights", "conductances"]));

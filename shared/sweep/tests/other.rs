@@ -8,8 +8,8 @@ use granule_engine::output::{Derive, File, FileKind};
 use granule_engine::space::{self, Range as Of, Space, Target, Unit, Variable};
 use granule_engine::stream::Parts;
 use granule_engine::{
-    CohortKey, Engine, Engines, Facts, Fingerprint, Inconsistent, Memory, Model, Note, Parameter, Population,
-    Recounted, Shard, StreamKey, Take, TimeAxis, Unable, Value, Values,
+    CohortKey, Engine, Engines, Facts, Fingerprint, Identity, Inconsistent, Memory, Model, Note, Parameter,
+    Population, Recounted, Shard, StreamKey, Take, TimeAxis, Unable, Value, Values,
 };
 use granule_granular::Method;
 use granule_sweep::{Filter, Overrides, Plan, Sweep, from_variables, model_of, notes, parse, to_yaml};
@@ -73,7 +73,7 @@ impl Engine for Chain {
         &[Population { name: "links", cell: "link", cells: "links" }]
     }
 
-    fn check(&self, values: &Values) -> Result<Facts, Inconsistent> {
+    fn check(&self, values: &Values) -> Result<(Identity, Facts), Inconsistent> {
         if (values.get("chain.links"), values.get("order"))
             == (Some(&Value::Count(1)), Some(&Value::Choice("back")))
         {
@@ -86,19 +86,19 @@ impl Engine for Chain {
         let mut hash = Hash::new("chain condition", self);
         hash.values(values, |_| true);
         let fingerprint = Fingerprint(hash.finish());
-        Ok(Facts {
+        let cohort = CohortKey([0; 32]);
+        let identity = Identity { fingerprint, fingerprint_0_1_0: fingerprint, cohort };
+        let facts = Facts {
             returns: Vec::new(),
             sizes: vec![3],
             time: TimeAxis { step_ms: 1.0, steps_per_ms: 1, steps: 100 },
-            fingerprint,
-            fingerprint_0_1_0: fingerprint,
-            cohort: CohortKey([0; 32]),
             items_per_trial: 7,
             cost_per_trial: 2.5,
             most_spikes: 300,
             stimuli_ms: Vec::new(),
             stimulus_steps: Vec::new(),
-        })
+        };
+        Ok((identity, facts))
     }
 
     fn is_idle(&self, _: &str, _: &Values) -> bool {

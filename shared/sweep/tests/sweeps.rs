@@ -73,7 +73,7 @@ fn the_papers_sweep() {
     assert_eq!(sweep.conditions.len(), PRESETS.len());
     for (condition, preset) in sweep.conditions.iter().zip(PRESETS) {
         assert_eq!(parameters(condition), Parameters::default().with(preset.overrides).unwrap());
-        assert_eq!((condition.name.as_str(), condition.prefix.as_str()), (preset.name, preset.prefix));
+        assert_eq!((condition.name.as_str(), condition.prefix()), (preset.name, preset.prefix));
         assert_eq!(condition.preset, Some(preset.name));
     }
 }
@@ -95,9 +95,9 @@ fn everything_but_the_conditions_has_the_papers_value_by_default() {
 /// Reads a condition named `c` with these fields.
 fn condition(fields: &str) -> Condition {
     let sweep = read(&format!("conditions: [{{ name: c, {fields} }}]"));
-    let [condition] = <[Condition; 1]>::try_from(sweep.conditions).unwrap();
-    assert_eq!((condition.name.as_str(), condition.prefix.as_str(), condition.preset), ("c", "c", None));
-    condition
+    let [condition] = &sweep.conditions[..] else { panic!("one condition") };
+    assert_eq!((condition.name.as_str(), condition.prefix(), condition.preset), ("c", "c", None));
+    condition.clone()
 }
 
 #[test]

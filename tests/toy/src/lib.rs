@@ -11,7 +11,7 @@ use granule_engine::output::{Array, Derive, File, FileKind, Size};
 use granule_engine::space::{self, Preset, Unit};
 use granule_engine::stream::Parts;
 use granule_engine::{
-    CohortKey, Engine, Facts, Fingerprint, Inconsistent, Memory, Model, NoResult, Note, Parameter,
+    CohortKey, Engine, Facts, Fingerprint, Identity, Inconsistent, Memory, Model, NoResult, Note, Parameter,
     Population, Recounted, Shard, Space, Spike, StreamKey, Take, TimeAxis, TrialSpikes, Unable, Value,
     Values,
 };
@@ -131,7 +131,7 @@ impl Engine for Toy {
         POPULATIONS
     }
 
-    fn check(&self, values: &Values) -> Result<Facts, Inconsistent> {
+    fn check(&self, values: &Values) -> Result<(Identity, Facts), Inconsistent> {
         let duration_ms = number(values, "time.duration");
         if duration_ms.fract() != 0.0 {
             return Err(Inconsistent {
@@ -147,20 +147,20 @@ impl Engine for Toy {
         hash.values(values, |path| path.starts_with("network.") || path.starts_with("time."));
         let sizes =
             ["relay", "excitatory", "inhibitory"].map(|of| number(values, &format!("network.{of}")) as u32);
-        Ok(Facts {
+        let cohort = CohortKey(hash.finish());
+        let identity = Identity { fingerprint, fingerprint_0_1_0: fingerprint, cohort };
+        let facts = Facts {
             sizes: sizes.to_vec(),
             returns: Vec::new(),
             time: TimeAxis { step_ms: 0.5, steps_per_ms: 2, steps: 2 * duration_ms as u32 },
-            fingerprint,
-            fingerprint_0_1_0: fingerprint,
-            cohort: CohortKey(hash.finish()),
             items_per_trial: ITEMS_PER_TRIAL,
             cost_per_trial: 1.0,
             // A model without a limit on spikes.
             most_spikes: u64::MAX,
             stimuli_ms: Vec::new(),
             stimulus_steps: Vec::new(),
-        })
+        };
+        Ok((identity, facts))
     }
 
     fn is_idle(&self, _: &str, _: &Values) -> bool {

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use granule_outputs::PlannedFiles;
 use granule_outputs::archive::{Archive, ArchiveError, keep_still, no_store};
 use granule_outputs::drawn;
 use granule_outputs::manifest::{CompletedRun, Decision, ResolvedSweep, SetAside};
 use granule_outputs::survey::FileChanges;
-use granule_outputs::{self as outputs, PlannedFile};
 use granule_server::view::status::now;
 use granule_store::{Store, StoreError};
 use granule_sweep::Sweep;
@@ -188,20 +188,18 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
 
     let manifest = archive.finished().ok();
     let set_aside = manifest.map(|manifest| manifest.set_aside.clone()).unwrap_or_default();
-    let planned = outputs::plan(&sweep, &plan);
+    let planned = PlannedFiles::new(&sweep);
     // While a run writes files, none counts as in place.
     let changes = match manifest {
         Some(_) if !is_held => archive.survey.changes(&planned, &|| false)?,
-        _ => FileChanges::default(),
+        _ => FileChanges::none(&planned),
     };
-    let in_place: BTreeSet<&str> = changes.in_place.iter().map(|(file, ..)| file.path.as_str()).collect();
-    let is_in_place = |file: &&PlannedFile| in_place.contains(file.path.as_str());
-    let mut files = planned.chunk_by(|a, b| a.pair() == b.pair());
+    let in_place: BTreeSet<&str> = changes.in_place.iter().map(|(record, _)| record.path.as_str()).collect();
     let mut pairs = Vec::with_capacity(sweep.seeds.len() * sweep.conditions.len());
     for (seed_at, &seed) in sweep.seeds.iter().enumerate() {
         for (at, condition) in sweep.conditions.iter().enumerate() {
             let (cohort, variant) = plan.place(at, seed_at);
-            let files = files.next().unwrap_or_default();
+            let files = planned.of_pair(at, seed_at);
             let is_here = |aside: &&SetAside| (&aside.condition, aside.seed) == (&condition.name, seed);
             pairs.push(PairStatus {
                 condition: condition.name.clone(),
@@ -210,7 +208,8 @@ pub(crate) fn look(out: &Path) -> Result<Rest, ArchiveError> {
                 stored: stored[cohort][variant],
                 set_aside: set_aside.iter().filter(is_here).count() as u64,
                 files: files.len() as u64,
-                files_in_place: files.iter().filter(is_in_place).count() as u64,
+                files_in_place: files.iter().filter(|file| in_place.contains(file.path.as_str())).count()
+                    as u64,
             });
         }
     }

@@ -1,8 +1,8 @@
 //! `granule explain`: which trials will be computed, and why.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use granule_engine::{Model, Recounted, TrialKey};
+use granule_engine::{Engine, Fingerprint, Model, Recounted, TrialKey};
 use granule_outputs::archive::ArchiveError;
 use granule_outputs::manifest::{Decision, ResolvedCondition, ResolvedSweep, SetAside};
 use granule_outputs::selection::{check_trial, conditions_of, is_damaged, seeds_of};
@@ -81,15 +81,16 @@ impl ParameterChange {
 }
 
 pub(crate) fn run(arguments: &cli::Explain) -> Result<(), Failure> {
-    let SweepPlanned { sweep, plan, out, store, survey, resolved, .. } = load(&arguments.planned)?;
-    if let Err(refusal) = survey.check(&resolved, arguments.planned.replace) {
+    let SweepPlanned { sweep, plan, out, store, survey, .. } = load(&arguments.planned)?;
+    let resolved = ResolvedSweep::of(&sweep);
+    if let Err(refusal) = survey.check(&sweep, arguments.planned.replace) {
         line(&format!(
             "note: `granule run` refuses {}: {refusal}\n  help: {}",
             out.display(),
             refusal.help()
         ));
     }
-    let known = KnownSweeps::of(&survey);
+    let known = KnownSweeps::of(&survey, sweep.engine);
     let conditions = conditions_of(
         &sweep,
         &arguments.only.conditions,
@@ -189,52 +190,75 @@ enum Lineage {
 /// The sweeps that an output directory records.
 struct KnownSweeps<'a> {
     sweeps: Vec<&'a ResolvedSweep>,
+    /// Their conditions, as far as the sweep's engine computed them.
+    conditions: Vec<&'a ResolvedCondition>,
+    /// Indices of these conditions by fingerprint and by name, the first one first.
+    by_fingerprint: HashMap<&'a str, Vec<usize>>,
+    by_name: HashMap<&'a str, usize>,
     set_aside: &'a [SetAside],
 }
 
+/// Most known conditions that are searched for the one with the fewest differences.
+const MOST_COMPARED: usize = 1000;
+
 impl<'a> KnownSweeps<'a> {
-    fn of(survey: &'a DirectorySurvey) -> KnownSweeps<'a> {
+    fn of(survey: &'a DirectorySurvey, engine: &dyn Engine) -> KnownSweeps<'a> {
         let (under_way, manifest) = (survey.under_way.as_ref(), survey.manifest.as_ref());
-        KnownSweeps {
-            sweeps: (under_way.map(|of| &of.sweep).into_iter()).chain(manifest.map(|of| &of.sweep)).collect(),
-            set_aside: manifest.map_or(&[], |manifest| &manifest.set_aside),
+        let sweeps: Vec<&ResolvedSweep> =
+            (under_way.map(|of| &of.sweep).into_iter()).chain(manifest.map(|of| &of.sweep)).collect();
+        let is_of_engine = |of: &&&ResolvedSweep| {
+            (of.engine.as_str(), of.engine_revision) == (engine.name(), engine.revision())
+        };
+        let conditions: Vec<&ResolvedCondition> =
+            sweeps.iter().filter(is_of_engine).flat_map(|of| &of.conditions).collect();
+        let mut by_fingerprint: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut by_name = HashMap::new();
+        for (at, of) in conditions.iter().enumerate() {
+            by_fingerprint.entry(&of.fingerprint).or_default().push(at);
+            by_name.entry(of.name.as_str()).or_insert(at);
         }
+        let set_aside = manifest.map_or(&[][..], |manifest| &manifest.set_aside);
+        KnownSweeps { sweeps, conditions, by_fingerprint, by_name, set_aside }
+    }
+
+    /// Returns the conditions with this fingerprint.
+    fn same(&self, fingerprint: Fingerprint) -> impl Iterator<Item = &'a ResolvedCondition> {
+        let places = self.by_fingerprint.get(fingerprint.to_string().as_str());
+        places.into_iter().flatten().map(|at| self.conditions[*at])
     }
 
     fn lineage(&self, sweep: &Sweep, at: usize, resolved: &ResolvedSweep) -> Lineage {
         let (condition, new_model) = (&sweep.conditions[at], resolved.model.as_ref());
         let resolved = &resolved.conditions[at];
         let (engine, revision) = (sweep.engine.name(), sweep.engine.revision());
-        let is_of_engine =
-            |of: &&&ResolvedSweep| (of.engine.as_str(), of.engine_revision) == (engine, revision);
         let Some(latest) = self.sweeps.first() else { return Lineage::Nothing };
-        if !self.sweeps.iter().any(|of| is_of_engine(&of)) {
+        if self.conditions.is_empty() {
             if let (Some(old), Some(new)) = (&latest.model, new_model) {
                 return Lineage::Model(old.changes(new));
             }
             let old = format!("{}, revision {}", latest.engine, latest.engine_revision);
             return Lineage::Engine(format!("{old} -> {engine}, revision {revision}"));
         }
-        let all = || self.sweeps.iter().filter(is_of_engine).flat_map(|of| &of.conditions);
-        let fingerprint = condition.model.fingerprint().to_string();
         let same: BTreeSet<String> =
-            all().filter(|known| known.fingerprint == fingerprint).map(|known| known.name.clone()).collect();
+            self.same(condition.model.fingerprint()).map(|known| known.name.clone()).collect();
         if !same.is_empty() {
             return Lineage::Same(same);
         }
         // Equal parameters, of which version 0.1.0 made other numbers.
         let recounted = sweep.engine.recounted(&condition.model);
-        let before = condition.model.facts().fingerprint_0_1_0.to_string();
-        if let Some(known) = all().find(|known| !recounted.is_empty() && known.fingerprint == before) {
+        let before = self.same(condition.model.fingerprint_0_1_0()).next();
+        if let Some(known) = before.filter(|_| !recounted.is_empty()) {
             return Lineage::Differs(
                 known.name.clone(),
                 recounted.into_iter().map(ParameterChange::of_recounted).collect(),
             );
         }
         // The condition of the same name if there is one, else the one with the fewest differences.
-        let namesake = all().find(|known| known.name == condition.name);
-        let nearest =
-            namesake.or_else(|| all().min_by_key(|known| changes(known, resolved, condition).len()));
+        let namesake = self.by_name.get(condition.name.as_str()).map(|at| self.conditions[*at]);
+        let nearest = namesake.or_else(|| {
+            let some = self.conditions.iter().copied().take(MOST_COMPARED);
+            some.min_by_key(|known| changes(known, resolved, condition).len())
+        });
         match nearest {
             Some(known) => Lineage::Differs(known.name.clone(), changes(known, resolved, condition)),
             None => Lineage::Nothing,

@@ -90,7 +90,7 @@ fn export_research_object(arguments: &cli::Export, place: &Path) -> Result<(), F
     let _still = keep_still(out)?;
     let archive = Archive::find(ENGINES, out, store.as_deref())?;
     let manifest = archive.finished()?;
-    let (sweep, plan) = archive.restore()?;
+    let (sweep, _) = archive.restore()?;
     check_target(place, TargetKind::ResearchObject, &archive, arguments.force)?;
     let failed = |error: ResearchObjectError| {
         let (code, help) = match &error {
@@ -110,7 +110,7 @@ fn export_research_object(arguments: &cli::Export, place: &Path) -> Result<(), F
     };
     let commit = env!("GRANULE_BUILD_COMMIT");
     let license = arguments.license.as_deref();
-    let object = ResearchObject::new(out, manifest, (&sweep, &plan), license, commit).map_err(failed)?;
+    let object = ResearchObject::new(out, manifest, &sweep, license, commit).map_err(failed)?;
     let (files, bytes) = object.write(place).map_err(failed)?;
     let left_out = manifest.set_aside.len() as u64;
     if left_out > 0 {

@@ -12,7 +12,7 @@ use granule_outputs::drawn::{self, INDEX, Preliminary};
 use granule_outputs::manifest::{FileRecord, Manifest};
 use granule_outputs::selection::{self, Selection, check_trial, conditions_of, seeds_of};
 use granule_outputs::survey::sha256;
-use granule_outputs::{self as outputs, OutputError, PlannedFile, directory_of_seed};
+use granule_outputs::{OutputError, PlannedFile, PlannedFiles, directory_of_seed};
 use granule_server::view::log::line;
 use granule_system::files::{self, Directory, kind_of};
 use granule_system::hex;
@@ -220,10 +220,10 @@ pub(crate) fn with_gallery<T>(
         None => None,
     };
     let mut gallery = Gallery::new(&archive, &sweep, of, selection.as_ref(), choice);
-    let planned = outputs::plan(&sweep, &plan);
+    let planned = PlannedFiles::new(&sweep);
     let records: BTreeMap<&str, &FileRecord> =
         manifest.files.iter().map(|file| (file.path.as_str(), file)).collect();
-    let is_outdated = |file: &&PlannedFile| {
+    let is_outdated = |file: &PlannedFile| {
         let (condition, seed) = file.pair();
         conditions.contains(&condition)
             && seeds.contains(&seed)

@@ -9,11 +9,11 @@ use granule_engine::output::Size;
 use granule_engine::spikes::size_of;
 use granule_engine::{Memory, Model, Shard, Start, StreamKey, TrialSpikes};
 use granule_farm::scheduler::{LEASE_TARGET, effort};
-use granule_outputs as outputs;
+use granule_outputs::PlannedFiles;
 use granule_outputs::archive::{ArchiveError, check_no_directory, store_of_run, survey};
-use granule_outputs::manifest::{ResolvedSweep, ResolvedUntil};
+use granule_outputs::manifest::ResolvedUntil;
 use granule_outputs::space::{self, Fit, FreeSpace, Needs};
-use granule_outputs::survey::DirectorySurvey;
+use granule_outputs::survey::{Change, DirectorySurvey, FileChanges};
 use granule_store::{Store, StoreError};
 use granule_sweep::{Plan, Sweep};
 use granule_system::files::Directory;
@@ -21,7 +21,7 @@ use granule_text::words::brief;
 use granule_text::{one_line, plural};
 use indicatif::DecimalBytes;
 use nix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::cli;
 use crate::commands::sweep_file::read_sweep;
@@ -44,6 +44,9 @@ const TRIED_ITEMS: u64 = 100_000_000;
 const COORDINATOR_BYTES: u64 = 10 << 20;
 const COORDINATOR_BYTES_PER_TRIAL: u64 = 250;
 
+/// Bytes that each condition adds, most of them when the manifest is written.
+const COORDINATOR_BYTES_PER_CONDITION: u64 = 5500;
+
 /// Bytes of a worker without its network.
 const WORKER_BYTES: u64 = 8 << 20;
 
@@ -56,8 +59,31 @@ const SECONDS_PER_FILE: [f64; 2] = [0.2e-3, 10e-3];
 /// Seconds of one core to derive and hash a byte of an output file.
 const SECONDS_PER_BYTE: f64 = 7e-9;
 
+/// Paths of files that are to be written with some changes.
+#[derive(Debug)]
+struct Paths<'a> {
+    changes: &'a FileChanges<'a>,
+    of: &'a [Change],
+}
+
+impl Paths<'_> {
+    fn iter(&self) -> impl Iterator<Item = String> {
+        self.of.iter().flat_map(|change| self.changes.paths(*change))
+    }
+
+    fn len(&self) -> usize {
+        self.of.iter().map(|change| self.changes.count(*change)).sum()
+    }
+}
+
+impl Serialize for Paths<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
 #[derive(Debug, Serialize)]
-struct Estimate {
+struct Estimate<'a> {
     #[serde(flatten)]
     head: ReportHead,
     sweep: String,
@@ -94,9 +120,9 @@ struct Estimate {
     /// Files that are not in place as the last manifest records them.
     files_to_write: u64,
     /// Those of them that replace no file.
-    files_new: Vec<String>,
+    files_new: Paths<'a>,
     /// Those of them that replace an existing file.
-    files_replaced: Vec<String>,
+    files_replaced: Paths<'a>,
     /// Files in the directory that only the earlier sweep has.
     files_removed: Vec<String>,
     /// The same, but they are not as granule wrote them, and are kept.
@@ -115,7 +141,7 @@ struct Estimate {
 }
 
 pub(crate) fn run(arguments: &cli::PlanArgs) -> Result<(), Failure> {
-    let SweepPlanned { sweep, plan, out, store_path, store, survey, resolved } = load(&arguments.planned)?;
+    let SweepPlanned { sweep, plan, out, store_path, store, survey } = load(&arguments.planned)?;
     let costs = Costs::measure(&plan);
     let mut stored = 0;
     let mut shards = 0;
@@ -159,14 +185,14 @@ pub(crate) fn run(arguments: &cli::PlanArgs) -> Result<(), Failure> {
     };
     let spans_missing: u64 = reach.values().map(missing_of).sum();
     core_seconds += spans_missing as f64 * costs.seconds_per_part;
-    let files = outputs::plan(&sweep, &plan);
+    let files = PlannedFiles::new(&sweep);
     let changes = survey.changes(&files, &|| false).map_err(ArchiveError::from)?;
     let replaces = arguments.planned.replace;
-    let refused = survey.check(&resolved, replaces).and_then(|()| changes.check(&out, replaces)).err();
-    let output_bytes = files.iter().map(outputs::PlannedFile::size).sum::<Size>().expected as u64;
+    let refused = survey.check(&sweep, replaces).and_then(|()| changes.check(&out, replaces)).err();
+    let output_bytes = files.size().expected as u64;
     let to_write = changes.size();
     let bytes_to_write = to_write.expected;
-    let files_to_write = changes.to_write().count() as u64;
+    let files_to_write = changes.to_write().len() as u64;
     let store_needs = Size { least: 0.0, expected: store_bytes };
     let needs = Needs { outputs: to_write, given_back: changes.given_back(), store: store_needs };
     let disk = match space::fit(&out, &store_path, needs) {
@@ -174,8 +200,6 @@ pub(crate) fn run(arguments: &cli::PlanArgs) -> Result<(), Failure> {
         Fit::Tight { what } => Some(format!("may become full: {what}")),
         Fit::Lacks { what } => Some(format!("is too small, and `granule run` refuses: {what}")),
     };
-    let names =
-        |list: &[&outputs::PlannedFile]| list.iter().map(|file| file.path.clone()).collect::<Vec<_>>();
     let writing_seconds = SECONDS_PER_FILE.map(|of_file| {
         files_to_write as f64 * of_file + bytes_to_write * SECONDS_PER_BYTE / f64::from(cores())
     });
@@ -190,7 +214,7 @@ pub(crate) fn run(arguments: &cli::PlanArgs) -> Result<(), Failure> {
         conditions: sweep.conditions.len() as u64,
         seeds: sweep.seeds.len() as u64,
         trials_each: sweep.trials,
-        until: resolved.until.clone().filter(|_| sweep.undecided().is_some()),
+        until: sweep.undecided().map(ResolvedUntil::of),
         trials_asked: asked,
         trials: plan.len(),
         stored,
@@ -205,15 +229,18 @@ pub(crate) fn run(arguments: &cli::PlanArgs) -> Result<(), Failure> {
         output_files: files.len() as u64,
         output_bytes,
         files_to_write,
-        files_new: names(&changes.written),
-        files_replaced: [names(&changes.replaced), names(&changes.unlisted)].concat(),
+        files_new: Paths { changes: &changes, of: &[Change::Written] },
+        files_replaced: Paths { changes: &changes, of: &[Change::Replaced, Change::Unlisted] },
         files_removed: changes.removed.iter().cloned().collect(),
         files_left: changes.left.iter().cloned().collect(),
         refused: refused.map(|refusal| format!("{refusal}; help: {}", refusal.help())),
         free_bytes: FreeSpace::of(&out).map(|room| room.free),
         disk,
         writing_seconds,
-        coordinator_bytes: COORDINATOR_BYTES + COORDINATOR_BYTES_PER_TRIAL * plan.len() + memory.derive,
+        coordinator_bytes: COORDINATOR_BYTES
+            + COORDINATOR_BYTES_PER_TRIAL * plan.len()
+            + COORDINATOR_BYTES_PER_CONDITION * sweep.conditions.len() as u64
+            + memory.derive,
         worker_bytes: WORKER_BYTES + memory.compute,
     };
     if arguments.planned.json {
@@ -254,7 +281,6 @@ pub(crate) struct SweepPlanned {
     pub(crate) store: Option<Store>,
     /// The state of the output directory.
     pub(crate) survey: DirectorySurvey,
-    pub(crate) resolved: ResolvedSweep,
 }
 
 /// Reads all of these, and changes nothing. A store that a run is writing is read as it is at the moment.
@@ -265,16 +291,15 @@ pub(crate) fn load(arguments: &cli::PlannedArgs) -> Result<SweepPlanned, Failure
     Directory::check_links(&out).map_err(|error| cannot_create(&out, &error))?;
     let survey = survey(ENGINES, &out, &mut sweep)?;
     arguments.store.as_deref().map_or(Ok(()), check_no_directory)?;
-    let resolved = ResolvedSweep::of(&sweep);
     // The path that `granule run` would use.
-    let store_path = store_of_run(&out, arguments.store.as_deref(), &survey, &resolved)?;
+    let store_path = store_of_run(&out, arguments.store.as_deref(), &survey, &sweep)?;
     let store = match Store::glance(&store_path) {
         Ok(store) => Some(store),
         Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(ArchiveError::from(error).into()),
     };
     let plan = Plan::new(&sweep);
-    Ok(SweepPlanned { sweep, plan, out, store_path, store, survey, resolved })
+    Ok(SweepPlanned { sweep, plan, out, store_path, store, survey })
 }
 
 /// The costs of computing on this machine, as measured.
@@ -355,7 +380,7 @@ fn cpu_seconds() -> f64 {
         .map_or(0.0, |time| time.tv_sec() as f64 + time.tv_nsec() as f64 * 1e-9)
 }
 
-impl Estimate {
+impl Estimate<'_> {
     fn to_text(&self) -> String {
         let time = |seconds: f64| brief(Duration::from_secs_f64(seconds.clamp(0.0, 1e12)));
         let program = if self.core_seconds.is_none() { ", without your program" } else { "" };
@@ -388,20 +413,26 @@ impl Estimate {
                 time(slow)
             ),
         };
-        let some = |paths: &[String]| {
-            let shown: String =
-                paths.iter().take(SHOWN).map(|path| format!("\n  {}", one_line(path))).collect();
-            let rest = paths.len().saturating_sub(SHOWN);
-            if rest > 0 { format!("{shown}\n  and {rest} more; --json lists all") } else { shown }
+        let list = |what: &str, paths: &mut dyn Iterator<Item = String>, count: usize| {
+            let shown: String = paths.take(SHOWN).map(|path| format!("\n  {}", one_line(&path))).collect();
+            let rest = match count.saturating_sub(SHOWN) {
+                0 => String::new(),
+                rest => format!("\n  and {rest} more; --json lists all"),
+            };
+            match count as u64 {
+                0 => String::new(),
+                count => format!("{what} {}:{shown}{rest}\n", plural(count, "file")),
+            }
         };
-        let list = |what: &str, paths: &[String]| match paths.len() as u64 {
-            0 => String::new(),
-            count => format!("{what} {}:{}\n", plural(count, "file"), some(paths)),
-        };
+        let Estimate { files_replaced: replaced, files_removed: removed, files_left: left, .. } = self;
         let changes = [
-            list("to replace:", &self.files_replaced),
-            list("to remove, because this sweep does not have them:", &self.files_removed),
-            list("changed since granule wrote them; kept:", &self.files_left),
+            list("to replace:", &mut replaced.iter(), replaced.len()),
+            list(
+                "to remove, because this sweep does not have them:",
+                &mut removed.iter().cloned(),
+                removed.len(),
+            ),
+            list("changed since granule wrote them; kept:", &mut left.iter().cloned(), left.len()),
         ]
         .concat();
         let free = self.free_bytes.map_or(String::new(), |free| format!("; {} are free", DecimalBytes(free)));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use granule_outputs as outputs;
+use granule_outputs::PlannedFiles;
 use granule_outputs::archive::{self, ArchiveError};
 use granule_outputs::manifest::ResolvedSweep;
 use granule_outputs::survey::DirectorySurvey;
@@ -19,7 +19,7 @@ use granule_server::view::board::Views;
 use granule_server::view::log::{self, line};
 use granule_server::view::status::{SCHEMA, now};
 use granule_server::view::terminal::Terminal;
-use granule_sweep::{Plan as SweepPlan, Sweep};
+use granule_sweep::Sweep;
 use granule_system::threads;
 use granule_system::{files, private};
 use granule_text::from_outside;
@@ -176,14 +176,13 @@ fn setup(path: &Path) -> Result<String, Failure> {
 
 /// Checks that the output directory is free or that of this sweep, as the job will. Returns the path of the store.
 fn look(out: &Path, sweep: &Sweep, arguments: &cli::SlurmArgs) -> Result<PathBuf, Failure> {
-    let resolved = ResolvedSweep::of(sweep);
     let survey = DirectorySurvey::new(ENGINES, out).map_err(ArchiveError::from)?;
-    survey.check(&resolved, arguments.replace).map_err(ArchiveError::from)?;
+    survey.check(sweep, arguments.replace).map_err(ArchiveError::from)?;
     // The job hashes changed files, not the login node. Here, only files that are in the way count.
-    let planned = outputs::plan(sweep, &SweepPlan::new(sweep));
+    let planned = PlannedFiles::new(sweep);
     let changes = survey.assumed_changes(&planned).map_err(ArchiveError::from)?;
     changes.check(out, arguments.replace).map_err(ArchiveError::from)?;
-    Ok(archive::store_of_run(out, arguments.store.as_deref(), &survey, &resolved)?)
+    Ok(archive::store_of_run(out, arguments.store.as_deref(), &survey, sweep)?)
 }
 
 /// Returns the path from the root.

@@ -389,7 +389,7 @@ fn needed(keep: &[PathBuf]) -> Result<BTreeSet<TrialKey>, Failure> {
             check_size(path, sweep)?;
             let plan = Plan::new(sweep);
             for cohort in &plan.cohorts {
-                for variant in &cohort.variants {
+                for variant in cohort.variants.iter() {
                     let key = |trial| variant.fingerprint.trial(cohort.seed, trial);
                     needed.extend((0..plan.trials).map(key));
                 }

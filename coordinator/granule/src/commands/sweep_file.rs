@@ -23,7 +23,7 @@ use crate::failure::{Failure, shell_path};
 const LARGEST_SWEEP: u64 = 4 << 20;
 
 /// Bytes of a table of conditions that are read. The parser has its own, lower limit.
-const LARGEST_TABLE: u64 = 65 << 20;
+const LARGEST_TABLE: u64 = 129 << 20;
 
 /// Reads and parses a sweep file, with the overrides of the environment. Prints notes on it.
 pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
@@ -158,7 +158,7 @@ pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Res
 /// Checks that the trials of all conditions have the measure that decides their number.
 fn check_measure(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
     let Some(Until { measure, .. }) = &sweep.until else { return Ok(()) };
-    for Condition { name, model, .. } in &sweep.conditions {
+    for Condition { name, model, .. } in sweep.conditions.iter() {
         let names: Vec<String> = measures(model).map(|(_, measure)| measure.name()).collect();
         if names.contains(measure) {
             continue;

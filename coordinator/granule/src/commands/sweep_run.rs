@@ -4,7 +4,7 @@ mod end;
 mod precision;
 mod summary;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use granule_outputs::selection;
 use granule_outputs::space::{self, Fit, Needs};
 use granule_outputs::stamps::Seen;
 use granule_outputs::survey::{DirectorySurvey, FileChanges};
-use granule_outputs::{self as outputs, KeptFile, OutputError, OutputSource, PlannedFile};
+use granule_outputs::{self as outputs, KeptFile, OutputError, OutputSource, PlannedFiles};
 use granule_server::dashboard::{self, Dashboard};
 use granule_server::driver::{self, ComputeError, Growth, Records, RunOptions, RunOutcome, TrialRule};
 use granule_server::view::board::Views;
@@ -35,7 +35,7 @@ use granule_server::view::progress::Progress;
 use granule_server::view::status::{ConditionStatus, DifferentTrials, Parcel};
 use granule_server::view::terminal::Terminal;
 use granule_store::{Store, StoreError};
-use granule_sweep::{Plan, Sweep};
+use granule_sweep::{Plan, SizeProblem, Sweep};
 use granule_system::exit;
 use granule_system::files::Directory;
 use granule_system::threads;
@@ -155,10 +155,16 @@ pub(crate) fn run(
 
 /// Checks that a sweep has a size that can be run, before anything is made for each of its trials.
 pub(crate) fn check_size(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
-    granule_sweep::check_size(sweep.conditions.len(), sweep.seeds.len(), sweep.trials).map_err(|problem| {
-        let message = format!("error: {} {problem}\n  help: split it into several", path.display());
-        Failure::new(exit::USAGE, message)
-    })
+    let refused = |help: &'static str| {
+        move |problem: SizeProblem| {
+            Failure::new(exit::USAGE, format!("error: {} {problem}\n  help: {help}", path.display()))
+        }
+    };
+    let (conditions, seeds) = (sweep.conditions.len(), sweep.seeds.len());
+    granule_sweep::check_size(conditions, seeds, sweep.trials).map_err(refused("split it into several"))?;
+    granule_sweep::check_files(sweep).map_err(refused(
+        "switch off files with `record`, or split the sweep; `granule export` writes tables without files",
+    ))
 }
 
 /// The start of a run.
@@ -194,7 +200,7 @@ struct PreparedRun {
     _held: Option<Lock>,
     /// The state of the directory before this run.
     survey: DirectorySurvey,
-    planned: Vec<PlannedFile>,
+    planned: PlannedFiles,
     replaces: bool,
     store: Arc<Store>,
     /// The name of the store as it is recorded.
@@ -303,8 +309,7 @@ impl PreparedRun {
             line(&format!("note: {} has how the program failed, and its output", shown(logs)));
         }
         computed?;
-        let planned: Vec<PlannedFile> =
-            self.planned.iter().filter(|file| self.is_stored(file)).cloned().collect();
+        let planned = self.planned.without(self.unstored());
         let kept = loop {
             let attempt = self.write_anew(&planned, done, &is_interrupted);
             match attempt {
@@ -342,12 +347,12 @@ impl PreparedRun {
     /// Writes the files that the directory lacks by now; returns the records of all files.
     fn write_anew(
         &self,
-        planned: &[PlannedFile],
+        planned: &PlannedFiles,
         done: &mut Done,
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<KeptFile>, OutputError> {
         let survey = DirectorySurvey::of(ENGINES, &self.out)?;
-        survey.check(&self.resolved, self.replaces)?;
+        survey.check(&self.sweep, self.replaces)?;
         let changes = survey.changes(planned, is_interrupted)?;
         changes.check(self.out.path(), self.replaces)?;
         done.files.reused = changes.in_place.len() as u64;
@@ -396,7 +401,7 @@ impl PreparedRun {
         let text = precision.describe(last);
         self.sweep.decide(last.trials);
         self.plan = Arc::new(Plan::new(&self.sweep));
-        self.planned = outputs::plan(&self.sweep, &self.plan);
+        self.planned = PlannedFiles::new(&self.sweep);
         self.resolved = ResolvedSweep::of(&self.sweep);
         (self.precision, self.decisions) = (None, decisions);
         Ok(Some(text))
@@ -440,15 +445,13 @@ impl PreparedRun {
         done.summary = Some(format!(
             "Sweep {} is already complete: {}\n",
             self.sweep.name,
-            describe_files(changes.in_place.iter().map(|(_, record, _)| record), self.out.path())
+            describe_files(changes.in_place.iter().map(|(record, _)| record), self.out.path())
         ));
         survey.manifest.iter().for_each(|manifest| self.tell_of_drawings(manifest, false));
         done.files.reused = changes.in_place.len() as u64;
         done.has_manifest = true;
         forget_under_way(&self.out).map_err(EarlyEnd::Output)?;
-        let kept: Vec<KeptFile> =
-            changes.in_place.iter().map(|(_, record, stamp)| (record.clone(), *stamp)).collect();
-        let (files, store) = (Seen::of(kept.iter()), self.store.stamp());
+        let (files, store) = (Seen::of(changes.in_place.iter()), self.store.stamp());
         match &survey.manifest {
             // The store was moved, or is another one with the same trials. Later commands look for it at this place.
             Some(manifest) if !archive::leads_to(&manifest.run.store, self.out.path(), self.store.path()) => {
@@ -515,10 +518,16 @@ impl PreparedRun {
         Ok(Some(dashboard))
     }
 
-    /// Whether all trials that a file is made of are stored.
-    fn is_stored(&self, file: &PlannedFile) -> bool {
-        let (cohort, variant) = file.place(&self.plan);
-        (0..self.plan.trials).all(|trial| self.store.contains(self.plan.key(cohort, variant, trial)))
+    /// Returns the pairs of a condition and a seed that lack a trial in the store.
+    fn unstored(&self) -> BTreeSet<(usize, usize)> {
+        let is_unstored = |&(condition, seed): &(usize, usize)| {
+            let (cohort, variant) = self.plan.place(condition, seed);
+            (0..self.plan.trials).any(|trial| !self.store.contains(self.plan.key(cohort, variant, trial)))
+        };
+        let conditions = 0..self.sweep.conditions.len();
+        let seeds = 0..self.sweep.seeds.len();
+        let pairs = conditions.flat_map(|condition| seeds.clone().map(move |seed| (condition, seed)));
+        pairs.filter(is_unstored).collect()
     }
 
     /// Computes the trials that the store lacks.
@@ -598,7 +607,7 @@ impl PreparedRun {
         let mut pairs = vec![0; parts.len() * seeds];
         let (mut total, mut missing) = (0, 0);
         for (at, cohort) in self.plan.cohorts.iter().enumerate() {
-            for variant in &cohort.variants {
+            for variant in cohort.variants.iter() {
                 let is_stored =
                     |trial: &u32| self.store.contains(variant.fingerprint.trial(cohort.seed, *trial));
                 let stored = (0..trials).filter(is_stored).count() as u64;
@@ -616,24 +625,22 @@ impl PreparedRun {
     /// Writes the files that are not in place. Returns the records of all files.
     fn write_outputs(
         &self,
-        planned: &[PlannedFile],
+        planned: &PlannedFiles,
         changes: &FileChanges<'_>,
         mut journal: Journal,
         files: &mut FileCounts,
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<KeptFile>, OutputError> {
-        let in_place: HashSet<&str> = changes.in_place.iter().map(|(file, ..)| file.path.as_str()).collect();
-        let wanted: Vec<&PlannedFile> =
-            planned.iter().filter(|file| !in_place.contains(file.path.as_str())).collect();
-        if !wanted.is_empty() && !log::has_bars() {
+        let wanted = changes.to_write().len() as u64;
+        if wanted > 0 && !log::has_bars() {
             let out = self.out.current_path();
-            line(&format!("writing {} to {}", plural(wanted.len() as u64, "file"), shown(out)));
+            line(&format!("writing {} to {}", plural(wanted, "file"), shown(out)));
         }
         self.views.alter(|now| {
             now.state = "writing".to_owned();
             now.seconds_left = None;
             now.elapsed_seconds = self.begun.at.elapsed().as_secs_f64();
-            now.files = Parcel { total: wanted.len() as u64, done: 0 };
+            now.files = Parcel { total: wanted, done: 0 };
         });
         let written = AtomicU64::new(0);
         let on_file = || {
@@ -650,12 +657,10 @@ impl PreparedRun {
             is_interrupted,
             on_file: &on_file,
         };
-        let new: HashSet<&str> = changes.written.iter().map(|file| file.path.as_str()).collect();
-        let replaces = |file: &PlannedFile| !new.contains(file.path.as_str());
-        let result = outputs::write(&self.out, &wanted, &source, &mut journal, &replaces);
+        let result = outputs::write(&self.out, planned, changes, &source, &mut journal);
         files.written = written.into_inner();
         let mut kept = result?;
-        kept.extend(changes.in_place.iter().map(|(_, record, stamp)| (record.clone(), *stamp)));
+        kept.extend(changes.in_place.iter().cloned());
         Ok(kept)
     }
 
@@ -842,7 +847,7 @@ struct Ground {
     held: Option<Lock>,
     survey: DirectorySurvey,
     resolved: ResolvedSweep,
-    planned: Vec<PlannedFile>,
+    planned: PlannedFiles,
     /// The path of the store, which may not exist.
     store: PathBuf,
 }
@@ -851,12 +856,12 @@ struct Ground {
 /// outputs have no room on the disk, changes nothing.
 fn prepare(path: &Path, sweep: &Sweep, plan: &Plan, order: &RunOrder<'_>) -> Result<Ground, Failure> {
     let resolved = ResolvedSweep::of(sweep);
-    let planned = outputs::plan(sweep, plan);
+    let planned = PlannedFiles::new(sweep);
     let look = |survey: DirectorySurvey| -> Result<(DirectorySurvey, PathBuf), Failure> {
-        survey.check(&resolved, order.replaces).map_err(ArchiveError::from)?;
+        survey.check(sweep, order.replaces).map_err(ArchiveError::from)?;
         let changes = survey.assumed_changes(&planned).map_err(ArchiveError::from)?;
         changes.check(path, order.replaces).map_err(ArchiveError::from)?;
-        let store = archive::store_of_run(path, order.store, &survey, &resolved)?;
+        let store = archive::store_of_run(path, order.store, &survey, sweep)?;
         check_store_name(path, &store)?;
         let room = check_room(path, &store, plan, &changes)?;
         // If the directory is to be made, this runs twice.

@@ -117,7 +117,7 @@ fn condition(
     let engines = vec![engine].leak();
     let sweep = granule_sweep::parse(engines, "--set", text.as_bytes(), "try", &Overrides::default());
     let sweep = sweep.map_err(|error| Failure::of_text(exit::USAGE, &error.to_string()))?;
-    Ok(sweep.conditions.into_iter().next().expect("the text has one condition"))
+    Ok(sweep.conditions[0].clone())
 }
 
 /// Describes the result of a trial, for people.

@@ -11,7 +11,7 @@ use granule_outputs::archive::{Archive, ArchiveError, keep_still};
 use granule_outputs::drawn;
 use granule_outputs::manifest::{FileRecord, Manifest, SetAside, forget_stamps};
 use granule_outputs::survey::sha256;
-use granule_outputs::{self as outputs, OutputError, OutputSource, PlannedFile, failed};
+use granule_outputs::{self as outputs, OutputError, OutputSource, PlannedFile, PlannedFiles, failed};
 use granule_store::{Store, StoreError};
 use granule_sweep::{Plan, Sweep};
 use granule_system::files::{self, Directory};
@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &cli::Verify) -> Result<(), Failure> {
     report.check_drawings(out, manifest);
     if !arguments.files_only {
         let (sweep, plan) = archive.restore()?;
-        let planned = outputs::plan(&sweep, &plan);
+        let planned = PlannedFiles::new(&sweep);
         report.check_records(manifest, &planned, &sweep);
         match archive.store() {
             Ok(store) => report.check_store(manifest, &sweep, &plan, &planned, &store, arguments.all)?,
@@ -213,11 +213,11 @@ impl Verification {
     }
 
     /// Checks that the manifest lists the files of its sweep.
-    fn check_records(&mut self, manifest: &Manifest, planned: &[PlannedFile], sweep: &Sweep) {
-        let planned_at: BTreeMap<&str, &PlannedFile> =
-            planned.iter().map(|file| (file.path.as_str(), file)).collect();
+    fn check_records(&mut self, manifest: &Manifest, planned: &PlannedFiles, sweep: &Sweep) {
+        let planned_at: BTreeMap<String, PlannedFile> =
+            planned.iter().map(|file| (file.path.clone(), file)).collect();
         for record in &manifest.files {
-            let file = planned_at.get(record.path.as_str());
+            let file = planned_at.get(&record.path);
             if file.is_some_and(|file| file.is_outdated(record)) {
                 let text = "made by version 0.1.0, with different steps, bins or counts".to_owned();
                 self.tell("outdated", record.path.clone(), text);
@@ -227,7 +227,7 @@ impl Verification {
             }
         }
         let listed: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
-        for file in planned {
+        for file in planned_at.values() {
             let (condition, seed) = file.pair();
             let is_withheld = manifest.set_aside.iter().any(|aside| {
                 aside.condition == sweep.conditions[condition].name && aside.seed == sweep.seeds[seed]
@@ -244,7 +244,7 @@ impl Verification {
         manifest: &Manifest,
         sweep: &Sweep,
         plan: &Plan,
-        planned: &[PlannedFile],
+        planned: &PlannedFiles,
         store: &Store,
         all: bool,
     ) -> Result<(), Failure> {
@@ -258,12 +258,13 @@ impl Verification {
                 }
             }
         }
-        let wanted: Vec<&PlannedFile> = planned
+        let wanted: Vec<PlannedFile> = planned
             .iter()
             .filter(|file| (all || file.is_of_spikes()) && !broken.contains(&file.place(plan)))
             .collect();
+        let indices: Vec<u32> = wanted.iter().map(|file| file.index).collect();
         let source = OutputSource { sweep, plan, store, is_interrupted: &|| false, on_file: &|| {} };
-        let derived = outputs::rederive(&wanted, &source).map_err(ArchiveError::from)?;
+        let derived = outputs::rederive(planned, &indices, &source).map_err(ArchiveError::from)?;
         let records: BTreeMap<&str, &FileRecord> =
             manifest.files.iter().map(|file| (file.path.as_str(), file)).collect();
         for (file, (_, hash)) in wanted.iter().zip(derived) {

@@ -461,7 +461,7 @@ impl<'a> Gallery<'a> {
         let recorded = match self.preliminary {
             Some(_) => None,
             None => Folder::of_seed(self.archive, seed)
-                .conductances(&condition.prefix)
+                .conductances(condition.prefix())
                 .map_err(|error| damaged(&error))?,
         };
         if let Some((excitation, inhibition)) = recorded {
@@ -570,7 +570,7 @@ impl<'a> Gallery<'a> {
     /// Returns the data of a condition. Connections that no file has are derived from the sweep.
     fn recorded(&self, folder: &Folder, condition: usize, seed: u32) -> Result<Option<Recorded>, Unreadable> {
         let of = &self.sweep.conditions[condition];
-        let mut recorded = folder.recorded(has_random_weights(&of.model), &of.prefix)?;
+        let mut recorded = folder.recorded(has_random_weights(&of.model), of.prefix())?;
         if let Some(recorded) = &mut recorded {
             let derive = || Array2::from(structure(&of.model, seed).active_connections());
             recorded.connections.get_or_insert_with(derive);

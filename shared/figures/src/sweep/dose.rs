@@ -146,6 +146,9 @@ struct Group<'a> {
 /// Fewest single points that are drawn; fewer show little.
 const LEAST_POINTS: usize = 8;
 
+/// Most single points that are drawn; more would hide each other.
+const MOST_POINTS: usize = 2000;
+
 /// Most characters of a legend entry.
 const MOST_LETTERS: usize = 90;
 
@@ -168,8 +171,12 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
     }
     // Groups that are not drawn may differ in more.
     let (mut drawn, is_ordered) = in_order(drawn);
+    let points = drawn.len();
     let hidden = if is_scatter { 0 } else { drawn.len().saturating_sub(MOST_LINES) };
     drawn.truncate(drawn.len() - hidden);
+    if is_scatter && points > MOST_POINTS {
+        drawn = (0..MOST_POINTS).map(|i| drawn[i * points / MOST_POINTS]).collect();
+    }
     let measures = measures_of(conditions);
     let style = match (is_scatter, is_ordered) {
         (true, _) => Style::Points,
@@ -218,6 +225,12 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
     if is_scatter {
         description
             .push_str(" Any two conditions also differ in other parameters, so each condition is a point.");
+        if points > drawn.len() {
+            description.push_str(&format!(
+                " These are {} of {points} conditions, at equal distances; the table has all.",
+                drawn.len()
+            ));
+        }
     }
     if is_numbered {
         description.push_str(" The table lists the full name of each numbered line.");

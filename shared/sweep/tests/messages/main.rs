@@ -161,12 +161,6 @@ fn what_would_take_too_much_is_refused() {
         &format!("seeds: [{}]\nconditions: [Control]", numbers(100_001)),
         &["1:8 100001 seeds are listed; at most 100000 are possible | use fewer seeds, or several sweeps"],
     );
-    check(
-        &format!("conditions: [{}]", numbers(10_001)),
-        &[
-            "1:13 10001 conditions are listed; at most 10000 are possible | split the sweep into several files",
-        ],
-    );
     check_set(
         &format!("stimulus.times: [{}]", numbers(10_001)),
         &["3:17 `stimulus.times` has 10001 entries; at most 10000 are possible | use fewer"],

@@ -181,10 +181,10 @@ fn rows() {
            `\"a \"\"b\"\"\"`",
         ],
     );
-    let many: String = (0..10_001).map(|i| format!("{i}\n")).collect();
+    let many: String = (0..1_000_001).map(|i| format!("{i}\n")).collect();
     check(
         &format!("weights.seed\n{many}"),
-        &["10002:1 the table has more than 10000 rows | split the table and the sweep"],
+        &["1000002:1 the table has more than 1000000 rows | split the table and the sweep"],
     );
 }
 

@@ -21,6 +21,12 @@ const STYLE: &str = include_str!("page.css");
 /// Most rows of a table that are shown.
 const MOST_ROWS: usize = 100;
 
+/// Most rows of the tables of parameters and of files. A browser cannot show many more.
+const MOST_LISTED: usize = 5000;
+
+/// Most rows of a table that the page contains as a file.
+const MOST_CONTAINED: usize = 20_000;
+
 /// The contents of the page.
 pub(super) struct ReportPage<'a> {
     pub(super) sweep: &'a Sweep,
@@ -188,7 +194,10 @@ impl ReportPage<'_> {
                 }
                 (across(of, "difference"))
             }
-            p { @for of in self.tables { (download(of, of.name)) " " } }
+            p { @for of in self.tables.iter().filter(|of| is_contained(of)) { (download(of, of.name)) " " } }
+            @if self.tables.iter().any(|of| !is_contained(of)) {
+                p { code { "granule export … --measures FILE" } " writes all estimates." }
+            }
         }
     }
 
@@ -339,13 +348,14 @@ impl ReportPage<'_> {
                         th scope="col" { "condition" }
                         @for path in &differing { th scope="col" { (path) } }
                     } }
-                    tbody { @for (i, condition) in conditions.iter().enumerate() {
+                    tbody { @for (i, condition) in conditions.iter().enumerate().take(MOST_LISTED) {
                         tr {
                             th scope="row" { (condition.name) }
                             @for path in &differing { td { (value(i, path)) } }
                         }
                     } }
                 } }
+                (rest(conditions.len(), "conditions"))
             }
             details {
                 summary { "The same in all conditions: " (plural(same.len() as u64, "parameter")) }
@@ -365,10 +375,20 @@ fn files(manifest: &Manifest) -> Markup {
             summary { (plural(files.len() as u64, "file")) ", " (DecimalBytes(bytes)) ", with SHA-256" }
             div class="wide" { table {
                 thead { tr { th scope="col" { "file" } th scope="col" { "bytes" } th scope="col" { "SHA-256" } } }
-                tbody { @for file in files {
+                tbody { @for file in files.iter().take(MOST_LISTED) {
                     tr { td { (file.path) } td class="number" { (file.bytes) } td { code { (file.sha256) } } }
                 } }
             } }
+            (rest(files.len(), "files"))
+        }
+    }
+}
+
+/// States that a list is not shown as a whole, if it is longer than the page can show.
+fn rest(count: usize, what: &str) -> Markup {
+    html! {
+        @if count > MOST_LISTED {
+            p { "The first " (MOST_LISTED) " of " (count) " " (what) "; all are in " code { "manifest.json" } "." }
         }
     }
 }
@@ -381,13 +401,18 @@ fn drawn(figure: &Figure, seed: Option<u32>) -> Markup {
             div class="wide" { (PreEscaped(figure.svg())) }
             figcaption {
                 (figure.description)
-                @for of in &figure.tables {
+                @for of in figure.tables.iter().filter(|of| is_contained(of)) {
                     " "
                     (download(of, &format!("{}-{}", figure.name, of.name)))
                 }
             }
         }
     }
+}
+
+/// Whether the page contains a table as a file.
+fn is_contained(of: &Table) -> bool {
+    of.rows() <= MOST_CONTAINED
 }
 
 /// Returns a link that has the numbers in it.

@@ -7,8 +7,8 @@ use granule_engine::output::{Derive, File, FileKind};
 use granule_engine::space::{Kind, Parameter, Preset, Range as Allowed, Unit};
 use granule_engine::stream::Parts;
 use granule_engine::{
-    Engine, Facts, Inconsistent, Memory, Model, Note, Population, Recounted, Returned, Shard, Space,
-    StreamKey, Take, Unable, Value, Values,
+    Engine, Facts, Identity, Inconsistent, Memory, Model, Note, Population, Recounted, Returned, Shard,
+    Space, StreamKey, Take, Unable, Value, Values,
 };
 use granule_toy::Toy;
 
@@ -61,9 +61,9 @@ impl Engine for Program {
         true
     }
 
-    fn check(&self, _: &Values) -> Result<Facts, Inconsistent> {
-        let facts = Toy::Free.check(&granule_toy::space().defaults())?;
-        Ok(Facts { returns: vec![vec![], vec![2], vec![]], ..facts })
+    fn check(&self, _: &Values) -> Result<(Identity, Facts), Inconsistent> {
+        let (identity, facts) = Toy::Free.check(&granule_toy::space().defaults())?;
+        Ok((identity, Facts { returns: vec![vec![], vec![2], vec![]], ..facts }))
     }
 
     fn is_idle(&self, _: &str, _: &Values) -> bool {
