@@ -257,6 +257,20 @@ class Evil:
         return (Path.touch, (self.path,))
 
 
+def test_weights_of_the_original_on_windows(tmp_path: Path) -> None:
+    sweep = TINY.replace("name: tiny", "engine: brian2-2.2.1\nplatform: win-64\nname: tiny")
+    (tmp_path / "tiny.yaml").write_text(sweep)
+    run(["run", "tiny.yaml", "--out", "out"], tmp_path)
+    weights = granule.Sweep(tmp_path / "out").array("weights", "Control", 3)
+    (tmp_path / "tiny.yaml").write_text(sweep.replace("win-64", "linux-64"))
+    run(["run", "tiny.yaml", "--out", "linux"], tmp_path)
+    linux = granule.Sweep(tmp_path / "linux").array("weights", "Control", 3)
+    files = [(tmp_path / out / "seed-3/controlWeights.npy").read_bytes() for out in ("out", "linux")]
+    assert len(files[0]) < len(files[1])
+    assert weights.keys() == linux.keys()
+    assert all(np.array_equal(weights[fiber], linux[fiber]) for fiber in weights)
+
+
 def test_pickles_run_nothing(tiny: Path, tmp_path: Path) -> None:
     good = (tiny / "seed-3/controlWeights.npy").read_bytes()
     header = good[:128]

@@ -15,6 +15,35 @@ fn the_published_configuration() {
     assert_eq!(place.hashes("out/seed-451"), expected(include_str!("../expected/ci-10trials.sha256")));
 }
 
+/// The 48 files of which the original's authors publish hashes. One simulation gives those of all three platforms.
+#[test]
+fn the_published_files_of_every_platform() {
+    let place = Place::new();
+    let sweep = fs::read_to_string(root().join("sweeps/ci-10trials.yaml")).expect("a sweep");
+    let published = [
+        ("linux-64", include_str!("../expected/ci-10trials.sha256"), "30 trials computed, 0 reused", 16),
+        ("osx-64", include_str!("../expected/ci-10trials.osx-64.sha256"), "0 trials computed, 30 reused", 6),
+        ("win-64", include_str!("../expected/ci-10trials.win-64.sha256"), "0 trials computed, 30 reused", 9),
+    ];
+    for (platform, list, trials, files) in published {
+        place.write("sweep.yaml", format!("{sweep}\nplatform: {platform}\n"));
+        let planned = place.run(&["plan", "sweep.yaml", "--out", "out"]).succeeded();
+        assert!(planned.stdout.contains(&format!("writing: {files} files")), "{}", planned.stdout);
+        let ran = place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
+        assert!(ran.stdout.contains(trials), "{}", ran.stdout);
+        assert_eq!(place.hashes("out/seed-451"), expected(list), "{platform}");
+        place.run(&["verify", "out", "--all"]).succeeded();
+    }
+    // Without the key, the sweep is that of Linux, and its manifest is as it was before the key existed.
+    place.write("sweep.yaml", sweep);
+    place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
+    assert_eq!(place.hashes("out/seed-451"), expected(published[0].1));
+    assert!(!place.manifest("out").to_string().contains("platform"));
+    let other = "error: `platform` is `osx-64`, but engine `pcg` makes the same files for every platform";
+    place.write("pcg.yaml", "engine: pcg\nplatform: osx-64\nconditions: [Control]\n");
+    place.run(&["plan", "pcg.yaml"]).failed_with(2, &[other, "help: write `engine: brian2-2.2.1`"]);
+}
+
 /// A case of the oracle.
 #[derive(Deserialize)]
 struct Case {

@@ -14,7 +14,7 @@
 //! | a dtype, here of the keys | `dtype` `'i8'` False True `TUPLE3` put `REDUCE` put, state, `BUILD` |
 //! | its state | `MARK` 3 `'<'` None None None -1 -1 0 `TUPLE` put |
 //! | dict | `EMPTY_DICT` put, batches of items |
-//! | a key | `scalar` dtype('i8') `SHORT_BINBYTES` put `TUPLE2` put `REDUCE` put |
+//! | a key | `scalar` dtype('i8'), on Windows dtype('i4'), `SHORT_BINBYTES` put `TUPLE2` put `REDUCE` put |
 //! | a value | `EMPTY_LIST` put, batches of `BINFLOAT` |
 //!
 //! Objects are memoised (put) in the order in which they are complete, with ids from 0. Numbers, None, bools and the
@@ -31,7 +31,8 @@ mod read;
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
-pub use read::{ReadWeightsError, read_weights};
+use granule_engine::output::KeyType;
+pub use read::{ReadWeightsError, read_weights, read_weights_and_type};
 
 /// `BATCHSIZE` of CPython's pickler.
 const BATCH_SIZE: usize = 1000;
@@ -78,6 +79,9 @@ pub enum WeightsError {
     /// Two fibers have the same index, which a dict cannot hold. Nothing was written.
     #[error("mossy fibre {0} is given twice")]
     DuplicateFiber(i64),
+    /// An index does not fit in a key of 32 bits. Nothing was written.
+    #[error("the number of mossy fibre {0} does not fit in 32 bits")]
+    LargeFiber(i64),
     /// More objects than memo ids, which are 32 bits wide. The file is incomplete.
     #[error("too many mossy fibres for one pickle")]
     TooManyFibers,
@@ -85,14 +89,23 @@ pub enum WeightsError {
 
 /// Writes the pickle of `numpy.array({index: [weight, …], …}, dtype=object)` and flushes the writer.
 ///
-/// Each fiber is its index, a numpy int64 to Python, and its weights in nS, one per trial. The dict has the
+/// Each fiber is its index, a numpy integer to Python, and its weights in nS, one per trial. The dict has the
 /// order of the slice.
-pub(crate) fn write_weights<W: Write>(w: W, fibers: &[(i64, &[f64])]) -> Result<(), WeightsError> {
+pub(crate) fn write_weights<W: Write>(
+    w: W,
+    keys: KeyType,
+    fibers: &[(i64, &[f64])],
+) -> Result<(), WeightsError> {
     let mut seen = BTreeSet::new();
     if let Some((index, _)) = fibers.iter().find(|(index, _)| !seen.insert(*index)) {
         return Err(WeightsError::DuplicateFiber(*index));
     }
-    let mut pickler = Pickler { w: BufWriter::new(w), next_id: 0 };
+    if let (KeyType::Int32, Some((index, _))) =
+        (keys, fibers.iter().find(|(index, _)| i32::try_from(*index).is_err()))
+    {
+        return Err(WeightsError::LargeFiber(*index));
+    }
+    let mut pickler = Pickler { w: BufWriter::new(w), keys, next_id: 0 };
     pickler.bytes(&[op::PROTO, 3])?;
     pickler.object_array(fibers)?;
     pickler.bytes(&[op::STOP])?;
@@ -112,6 +125,7 @@ struct ScalarMemo {
 
 struct Pickler<W: Write> {
     w: BufWriter<W>,
+    keys: KeyType,
     next_id: u32,
 }
 
@@ -207,11 +221,19 @@ impl<W: Write> Pickler<W> {
                 self.global("numpy.core.multiarray", "scalar")?;
                 let function = self.put()?;
                 self.get(dtype_class)?;
-                let dtype = self.dtype("i8", "<", 0)?;
+                let name = match self.keys {
+                    KeyType::Int64 => "i8",
+                    KeyType::Int32 => "i4",
+                };
+                let dtype = self.dtype(name, "<", 0)?;
                 *keys_memo = Some(ScalarMemo { function, dtype });
             }
         }
-        self.short_binbytes(&index.to_le_bytes())?;
+        let size = match self.keys {
+            KeyType::Int64 => 8,
+            KeyType::Int32 => 4,
+        };
+        self.short_binbytes(&index.to_le_bytes()[..size])?;
         self.put()?;
         self.bytes(&[op::TUPLE2])?;
         self.put()?;
@@ -310,7 +332,7 @@ mod tests {
 
     fn pickle(fibers: &[(i64, &[f64])]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_weights(&mut bytes, fibers).unwrap();
+        write_weights(&mut bytes, KeyType::Int64, fibers).unwrap();
         bytes
     }
 
@@ -376,7 +398,7 @@ mod tests {
 
         let mut bytes = Vec::new();
         write_object_header(&mut bytes).unwrap();
-        write_weights(&mut bytes, &fibers).unwrap();
+        write_weights(&mut bytes, KeyType::Int64, &fibers).unwrap();
         assert!(bytes == reference);
     }
 
@@ -401,7 +423,8 @@ mod tests {
     #[test]
     fn a_fiber_given_twice_is_refused() {
         let mut bytes = Vec::new();
-        let error = write_weights(&mut bytes, &[(4, &[0.5]), (7, &[]), (4, &[])]).unwrap_err();
+        let error =
+            write_weights(&mut bytes, KeyType::Int64, &[(4, &[0.5]), (7, &[]), (4, &[])]).unwrap_err();
         assert_eq!(error.to_string(), "mossy fibre 4 is given twice");
         assert!(bytes.is_empty());
     }
@@ -409,7 +432,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_reported() {
         let mut disk = [0; 300];
-        let error = write_weights(&mut disk[..], &[(1, &[0.5; 100])]).unwrap_err();
+        let error = write_weights(&mut disk[..], KeyType::Int64, &[(1, &[0.5; 100])]).unwrap_err();
         assert!(matches!(error, WeightsError::Io(_)));
     }
 }

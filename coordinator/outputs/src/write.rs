@@ -268,11 +268,11 @@ impl Derived {
             Array::Pairs(pairs) => npy::write_i32_pairs_fortran(writer, &pairs)?,
             Array::Vector(values) => npy::write_f64_vector(writer, &values)?,
             Array::Shaped { shape, elements } => npy::write_f64_array(writer, &shape, &elements)?,
-            Array::Dictionary(entries) => {
+            Array::Dictionary(keys, entries) => {
                 let entries: Vec<(i64, &[f64])> =
                     entries.iter().map(|(number, values)| (*number, &values[..])).collect();
                 npy::write_object_header(&mut *writer)?;
-                pickle::write_weights(writer, &entries)?;
+                pickle::write_weights(writer, keys, &entries)?;
             }
         }
         Ok(!is_interrupted())

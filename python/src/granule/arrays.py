@@ -107,6 +107,8 @@ _FIRST_KEY = (
     b"cnumpy.core.multiarray\nscalar\nq\x0eh\x06X\x02\x00\x00\x00i8q\x0f\x89\x88\x87q\x10Rq\x11"
     b"(K\x03X\x01\x00\x00\x00<q\x12NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x13b"
 )
+#: The same with keys of 32 bits, which numpy has on Windows.
+_FIRST_KEY_OF_32_BITS = _FIRST_KEY.replace(b"i8q", b"i4q")
 _LATER_KEY = b"h\x0eh\x11"
 #: The number of objects in these parts. Objects are numbered from 0.
 _NUMBERED_IN_ARRAY, _NUMBERED_IN_FIRST_KEY = 14, 6
@@ -145,6 +147,8 @@ class _WeightsReader:
         self.at = 0
         #: The next number of an object. A pickle numbers its objects.
         self.number = _NUMBERED_IN_ARRAY
+        #: The size of a key in bytes.
+        self.key_size = 8
         self.weights: dict[int, npt.NDArray[np.float64]] = {}
 
     def error(self) -> ValueError:
@@ -173,13 +177,16 @@ class _WeightsReader:
         if self.weights:
             self.expect(_LATER_KEY)
         else:
-            self.expect(_FIRST_KEY)
+            if self.takes(_FIRST_KEY_OF_32_BITS):
+                self.key_size = 4
+            else:
+                self.expect(_FIRST_KEY)
             self.number += _NUMBERED_IN_FIRST_KEY
-        self.expect(b"C\x08")
-        fiber = int.from_bytes(self.data[self.at : self.at + 8], "little", signed=True)
+        self.expect(b"C" + bytes([self.key_size]))
+        fiber = int.from_bytes(self.data[self.at : self.at + self.key_size], "little", signed=True)
         if fiber in self.weights:
             raise ValueError(f"mossy fibre {fiber} has two lists of weights")
-        self.at += 8
+        self.at += self.key_size
         for code in (b"", b"\x86", b"R", b"]"):
             self.expect(code)
             self.expect_number()

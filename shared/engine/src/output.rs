@@ -115,5 +115,14 @@ pub enum Array<'a> {
         elements: Cow<'a, [f64]>,
     },
     /// A pickled dictionary of vectors by number.
-    Dictionary(Vec<(i64, Vec<f64>)>),
+    Dictionary(KeyType, Vec<(i64, Vec<f64>)>),
+}
+
+/// Type of the keys of a pickled dictionary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// numpy's default integer on Linux and macOS.
+    Int64,
+    /// numpy's default integer on Windows, before numpy 2.
+    Int32,
 }

@@ -193,6 +193,11 @@ impl Space {
         groups
     }
 
+    /// Returns the parameters that are in no group, in order.
+    pub fn ungrouped(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|parameter| !parameter.path.contains('.'))
+    }
+
     /// Returns all presets, in order.
     pub fn presets(&self) -> &[Preset] {
         &self.presets

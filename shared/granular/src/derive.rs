@@ -6,7 +6,7 @@
 
 use crate::clock::Clock;
 use crate::isa::{Isa, Simd, vectorised};
-use crate::layer::Layer;
+use crate::layer::{Layer, Step};
 use crate::network::{Network, Projection, Wiring, active_fibers};
 use crate::weights::{RandomWeights, cell_factors};
 use granule_engine::spikes::Spike;
@@ -163,7 +163,7 @@ pub struct Conductances<'a> {
     from_golgi: Vec<Vec<u32>>,
 }
 
-/// A jump of one trial's conductance g: g ← scale·weight + g, rounded once.
+/// A jump of one trial's conductance g: g ← scale·weight + g.
 #[derive(Clone, Copy, Debug)]
 struct Jump {
     step: u32,
@@ -223,7 +223,7 @@ impl<'a> Conductances<'a> {
                 }
             }
         };
-        self.mean(model.excitatory_decay(), self.excitatory_synapses[cell as usize], jumps)
+        self.mean(model.excitatory_step(), self.excitatory_synapses[cell as usize], jumps)
     }
 
     /// Returns the mean summed inhibitory conductance of a granule cell in nS, one sample per millisecond.
@@ -240,11 +240,11 @@ impl<'a> Conductances<'a> {
                 jumps.extend(steps.iter().map(|&step| Jump { step, lane, scale: 1.0, weight_s }));
             }
         };
-        self.mean(model.inhibitory_decay(), from.len() as u32, jumps)
+        self.mean(model.inhibitory_step(), from.len() as u32, jumps)
     }
 
     /// Returns the mean over trials of the samples that result from these jumps.
-    fn mean(&self, decay: f64, synapses: u32, jumps_of: impl Fn(usize, usize, &mut Vec<Jump>)) -> Vec<f64> {
+    fn mean(&self, step: Step, synapses: u32, jumps_of: impl Fn(usize, usize, &mut Vec<Jump>)) -> Vec<f64> {
         let replay_from = |first: usize, trials: usize| {
             let model = &self.structure.model;
             let mut jumps = Vec::new();
@@ -252,7 +252,7 @@ impl<'a> Conductances<'a> {
             // The sort is stable: jumps of one lane in one step stay in the order of their synapses.
             jumps.sort_by_key(|jump| jump.step);
             let mut samples = vec![[0.0; WIDTH]; model.bins()];
-            replay(self.isa, &jumps, trials, decay, synapses, model.steps_per_ms(), &mut samples);
+            replay(self.isa, &jumps, trials, step, synapses, model.steps_per_ms(), &mut samples);
             samples
         };
         let trials = self.trials as f64;
@@ -284,7 +284,7 @@ vectorised! {
         simd,
         jumps: &[Jump],
         trials: usize,
-        decay: f64,
+        step: Step,
         synapses: u32,
         steps_per_ms: u32,
         samples: &mut [Samples],
@@ -292,12 +292,22 @@ vectorised! {
         // Each step of a trial depends on the step before. Four interleaved vectors hide this latency.
         let mut first = 0;
         while trials.saturating_sub(first) > 3 * S::LANES {
-            replay_lanes::<S, 4>(simd, jumps, first, decay, synapses, steps_per_ms, samples);
+            replay_lanes::<S, 4>(simd, jumps, first, step, synapses, steps_per_ms, samples);
             first += 4 * S::LANES;
         }
         while first < trials {
-            replay_lanes::<S, 1>(simd, jumps, first, decay, synapses, steps_per_ms, samples);
+            replay_lanes::<S, 1>(simd, jumps, first, step, synapses, steps_per_ms, samples);
             first += S::LANES;
+        }
+    }
+}
+
+/// Advances conductances by so many steps.
+#[inline(always)]
+fn steps<V: Copy, const VECTORS: usize>(g: &mut [V; VECTORS], count: u32, one: impl Fn(V) -> V) {
+    for _ in 0..count {
+        for g in &mut *g {
+            *g = one(*g);
         }
     }
 }
@@ -308,14 +318,17 @@ fn replay_lanes<S: Simd, const VECTORS: usize>(
     simd: S,
     jumps: &[Jump],
     first: usize,
-    decay: f64,
+    decay: Step,
     synapses: u32,
     steps_per_ms: u32,
     samples: &mut [Samples],
 ) {
     let lanes = first..first + VECTORS * S::LANES;
-    let factor = simd.f64(decay);
     let nano = simd.f64(NANO);
+    let per_ms = simd.f64(1000.0);
+    let (Step::Factor(k) | Step::Sum(k) | Step::RateFirst(k)) = decay;
+    let k = simd.f64(k);
+    let is_fused = matches!(decay, Step::Factor(_));
     let mut jumps = jumps;
     let mut g = [simd.f64(0.0); VECTORS];
     // All conductances are 0 before the first jump.
@@ -327,12 +340,13 @@ fn replay_lanes<S: Simd, const VECTORS: usize>(
         while step < formed {
             let next_jump = jumps.first().map_or(u32::MAX, |jump| jump.step);
             let until = formed.min(next_jump.saturating_add(1));
-            while step < until {
-                for g in &mut g {
-                    *g = *g * factor;
-                }
-                step += 1;
+            // The order of products changes no bit.
+            match decay {
+                Step::Factor(_) => steps(&mut g, until - step, |g| g * k),
+                Step::Sum(_) => steps(&mut g, until - step, |g| g * k + g),
+                Step::RateFirst(_) => steps(&mut g, until - step, |g| g * k * per_ms + g),
             }
+            step = until;
             if next_jump < step {
                 let mut all = [0.0; WIDTH];
                 for (g, all) in g.iter().zip(all.chunks_exact_mut(S::LANES)) {
@@ -343,7 +357,11 @@ fn replay_lanes<S: Simd, const VECTORS: usize>(
                 {
                     if lanes.contains(&jump.lane) {
                         let g = &mut all[jump.lane - first];
-                        *g = jump.scale.mul_add(jump.weight_s, *g);
+                        *g = if is_fused {
+                            jump.scale.mul_add(jump.weight_s, *g)
+                        } else {
+                            jump.scale * jump.weight_s + *g
+                        };
                     }
                     jumps = later;
                 }
@@ -494,7 +512,7 @@ mod tests {
     }
 
     /// Replays a conductance step by step, one trial at a time.
-    fn plain(jumps: &[Jump], lane: usize, decay: f64, synapses: u32, bins: usize) -> Vec<f64> {
+    fn plain(jumps: &[Jump], lane: usize, decay: Step, synapses: u32, bins: usize) -> Vec<f64> {
         let mut samples = vec![0.0; bins];
         let (mut g, mut sum) = (0.0_f64, 0.0);
         for step in 0..bins as u32 * 10 {
@@ -503,9 +521,16 @@ mod tests {
             }
             sum = 0.0;
             (0..synapses).for_each(|_| sum += g);
-            g *= decay;
+            g = match decay {
+                Step::Factor(factor) => factor * g,
+                Step::Sum(k) => (k * g) + g,
+                Step::RateFirst(rate) => ((rate * g) * 1000.0) + g,
+            };
             for jump in jumps.iter().filter(|jump| jump.lane == lane && jump.step == step) {
-                g = jump.scale.mul_add(jump.weight_s, g);
+                g = match decay {
+                    Step::Factor(_) => jump.scale.mul_add(jump.weight_s, g),
+                    _ => (jump.scale * jump.weight_s) + g,
+                };
             }
         }
         samples
@@ -525,8 +550,9 @@ mod tests {
             jump(119, 0, 0.5),
             jump(5000, 1, 1.0),
         ];
-        let decay = crate::layer::decay_factor(12.0, 1e-4);
-        for isa in Isa::available() {
+        let rate = -0.083_333_333_333_333_3 * 1e-4;
+        let decays = [Step::Factor(1.0 + rate / 1e-3), Step::Sum(rate / 1e-3), Step::RateFirst(rate)];
+        for (isa, decay) in Isa::available().into_iter().flat_map(|isa| decays.map(|decay| (isa, decay))) {
             for synapses in [0, 1, 3, 7] {
                 for trials in [1, 2, 3, 5, 7, 8, 9, 13, 16, 24, 25, 26, 31, WIDTH] {
                     let mut found = vec![[0.0; WIDTH]; 12];
@@ -534,7 +560,12 @@ mod tests {
                     for lane in 0..trials {
                         let lane_found: Vec<f64> = found.iter().map(|sample| sample[lane]).collect();
                         let expected = plain(&jumps, lane, decay, synapses, 12);
-                        assert_eq!(lane_found, expected, "{}, lane {lane} of {trials}", isa.name());
+                        assert_eq!(
+                            lane_found,
+                            expected,
+                            "{}, {decay:?}, lane {lane} of {trials}",
+                            isa.name()
+                        );
                     }
                 }
             }

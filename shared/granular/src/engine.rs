@@ -280,7 +280,7 @@ impl Engine for Method {
 /// noise are idle as well.
 fn is_idle(path: &str, method: Method, parameters: &Parameters) -> bool {
     match (path, method) {
-        ("noise.first", Method::Pcg) | ("noise.stream", Method::Brian2_2_2_1) => true,
+        ("noise.first", Method::Pcg) | ("noise.stream", Method::Brian2_2_2_1) | ("platform", _) => true,
         ("mossy_to_granule.weight" | "mossy_to_golgi.weight", _) => parameters.weights.random,
         _ => !parameters.weights.random && path.starts_with("weights.") && path != "weights.random",
     }
@@ -328,6 +328,7 @@ mod tests {
             (_, Value::Flag(flag)) => Value::Flag(!flag),
             (_, Value::Numbers(_)) => Value::Numbers(vec![1.0]),
             (_, Value::Factor(_)) => Value::Factor(CellFactor::Gamma { mean: 1.0, sd: 1.0, seed: 1 }),
+            ("platform", _) => Value::Choice("osx-64"),
             (_, Value::Choice(_)) => Value::Choice("granule"),
         }
     }
@@ -349,10 +350,15 @@ mod tests {
             for parameter in space().parameters() {
                 let mut changed = base.clone();
                 changed.set(parameter, other(parameter, base.of(parameter))).unwrap();
+                if parameter.path == "platform" && engine.name() == "pcg" {
+                    assert!(engine.check(&changed).is_err());
+                    continue;
+                }
                 let is_idle = match parameter.path {
                     "mossy_to_granule.weight" | "mossy_to_golgi.weight" => random,
                     "weights.seed" | "weights.trial_seed" | "weights.mean" | "weights.sd" => !random,
                     "noise.first" => engine.name() == "pcg",
+                    "platform" => true,
                     "noise.stream" => engine.name() == "brian2-2.2.1",
                     _ => false,
                 };

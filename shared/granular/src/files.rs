@@ -1,12 +1,12 @@
 //! The output files of a condition: those of the original program, with the same names.
 
-use granule_engine::output::{Array, Derive, File, FileKind, Size};
+use granule_engine::output::{Array, Derive, File, FileKind, KeyType, Size};
 use granule_engine::space::CellFactor;
 use granule_engine::{Spike, TrialSpikes};
 
 use crate::derive::{Conductances, SpikeCounts, Structure};
 use crate::isa::Isa;
-use crate::parameters::Parameters;
+use crate::parameters::{Parameters, Platform};
 use crate::version_0_1_0::has_other_bins;
 use crate::{GOLGI, GRANULE, Layer};
 
@@ -29,9 +29,10 @@ pub(crate) const KINDS: &[FileKind] = &[
 
 const PROBABILITIES: &str = "SpikeProbability";
 const CONNECTIONS: &str = "Connections";
-const WEIGHTS: &str = "Weights";
-const EXCITATION: &str = "Excitation";
-const INHIBITION: &str = "Inhibition";
+/// Arrays that differ between platforms, in the order of [`Platform::ALL`].
+const WEIGHTS: [&str; 3] = ["Weights", "Weights", "Weights win-64"];
+const EXCITATION: [&str; 3] = ["Excitation", "Excitation osx-64", "Excitation win-64"];
+const INHIBITION: [&str; 3] = ["Inhibition", "Inhibition osx-64", "Inhibition win-64"];
 const TONIC_FACTORS: &str = "TonicFactors";
 
 /// The original's file name for the tonic factors of its condition ACh.
@@ -40,6 +41,7 @@ const OF_ACH: &str = "tonicReduction.npy";
 /// Returns the files of a condition, in the order in which they are written.
 pub(crate) fn files(layer: &Layer, prefix: &str, preset: Option<&str>, trials: u32) -> Vec<File> {
     let parameters = layer.parameters();
+    let platform = parameters.platform as usize;
     let bins = layer.bins() as f64;
     let cells = f64::from(parameters.network.granule_cells);
     let active = f64::from(layer.active_fibers());
@@ -86,10 +88,10 @@ pub(crate) fn files(layer: &Layer, prefix: &str, preset: Option<&str>, trials: u
             axes: &["active mossy fibre", "trial"],
             unit: "nS",
             size: Size { least: 0.0, expected: 9.0 * active * f64::from(trials) },
-            ..file(format!("{prefix}Weights.npy"), 2, WEIGHTS)
+            ..file(format!("{prefix}Weights.npy"), 2, WEIGHTS[platform])
         },
-        conductance(format!("{prefix}CondE.npy"), EXCITATION),
-        conductance(format!("{prefix}CondI.npy"), INHIBITION),
+        conductance(format!("{prefix}CondE.npy"), EXCITATION[platform]),
+        conductance(format!("{prefix}CondI.npy"), INHIBITION[platform]),
     ];
     let is_drawn = matches!(parameters.tonic.factor, CellFactor::Gamma { .. });
     let tonic = match preset {
@@ -171,16 +173,20 @@ impl Derive for Arrays {
                 row: Box::new(|cell| self.counts.probability(cell)),
             },
             CONNECTIONS => Array::Pairs(structure.active_connections()),
-            WEIGHTS => {
+            name if WEIGHTS.contains(&name) => {
                 let weights = structure.weights(self.golgi.len() as u32).unwrap_or_default();
                 let fibers = structure.active_fibers().iter().map(|&fiber| i64::from(fiber));
-                Array::Dictionary(fibers.zip(weights).collect())
+                let keys = match layer.parameters().platform {
+                    Platform::Linux64 | Platform::Osx64 => KeyType::Int64,
+                    Platform::Win64 => KeyType::Int32,
+                };
+                Array::Dictionary(keys, fibers.zip(weights).collect())
             }
-            EXCITATION => {
+            name if EXCITATION.contains(&name) => {
                 let of = conductances();
                 Array::Rows { cells: driven(), columns, row: Box::new(move |cell| of.excitation(cell)) }
             }
-            INHIBITION => {
+            name if INHIBITION.contains(&name) => {
                 let of = conductances();
                 Array::Rows { cells: driven(), columns, row: Box::new(move |cell| of.inhibition(cell)) }
             }

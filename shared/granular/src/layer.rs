@@ -4,7 +4,7 @@ use granule_engine::space::{CellFactor, in_short};
 
 use crate::Method;
 use crate::clock::{Clock, half_to_even, is_decimal};
-use crate::parameters::{Cell, MossyProjection, Parameters};
+use crate::parameters::{Cell, MossyProjection, Parameters, Platform};
 use granule_engine::elementary::ln;
 
 /// The reason why parameters, each in range, contradict each other.
@@ -143,6 +143,12 @@ pub enum LayerInconsistent {
         /// Steps of a trial.
         steps: u32,
     },
+    /// Only the exact engine makes the files of another platform.
+    #[error("`platform` is `{}`, but engine `{}` makes the same files for every platform", platform.name(), Method::Pcg.engine().name())]
+    Platform {
+        /// The requested platform.
+        platform: Platform,
+    },
     /// An output file would be too large to use.
     #[error(
         "`network.granule_cells` × `time.duration` makes output files with {values} values; the limit is \
@@ -195,6 +201,7 @@ impl LayerInconsistent {
                 paths.to_vec()
             }
             LayerInconsistent::TooLong { .. } => vec!["time.duration"],
+            LayerInconsistent::Platform { .. } => vec!["platform"],
             LayerInconsistent::TooLarge { .. } => vec!["network.granule_cells", "time.duration"],
             LayerInconsistent::TooManySynapses { path, .. } => vec![path],
         }
@@ -214,6 +221,9 @@ impl LayerInconsistent {
                     ),
                     false => format!("use `{shorter} ms` or `{longer} ms`"),
                 }
+            }
+            LayerInconsistent::Platform { .. } => {
+                format!("write `engine: {}`, or leave `platform` out", Method::Brian2_2_2_1.engine().name())
             }
             LayerInconsistent::Duration { duration_ms } => {
                 format!("write `{} ms`", duration_ms.round().max(1.0))
@@ -265,8 +275,25 @@ impl LayerInconsistent {
 /// `g = g + g·((−0.0833333333333333·dt)/ms)`, which its compiler contracts to one multiplication by `1 + k`. The
 /// samples of conductance files depend on the last bit of this factor.
 pub fn decay_factor(tau_ms: f64, step_s: f64) -> f64 {
-    let rate_per_ms = fifteen_digits(1.0 / tau_ms);
-    1.0 + (-rate_per_ms * step_s) / 1e-3
+    1.0 + decay_rate(tau_ms, step_s) / 1e-3
+}
+
+/// Computes the decay rate of a conductance times the step, in s/ms: the term `−0.0833333333333333·dt` of
+/// [`decay_factor`].
+fn decay_rate(tau_ms: f64, step_s: f64) -> f64 {
+    -fifteen_digits(1.0 / tau_ms) * step_s
+}
+
+/// One step of a decaying conductance `g`. The original's generated code is `g = (((c·dt)/ms)·g) + g`, with the rate c in
+/// 1/ms. Its compilers round it in different ways. An event adds `scale·weight`; only gcc fuses both operations into one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// `g ← (1 + k)·g`, with k = (c·dt)/ms. gcc with `-ffast-math` does this.
+    Factor(f64),
+    /// `g ← k·g + g`, rounded twice. Visual C++ keeps the order of the code.
+    Sum(f64),
+    /// `g ← ((c·dt)·g)·(1/ms) + g`, rounded three times. clang with `-ffast-math` does this, without fused multiply-add.
+    RateFirst(f64),
 }
 
 /// Rounds `x` to a decimal of 15 significant digits, as sympy prints a float.
@@ -301,6 +328,10 @@ impl Layer {
     pub fn new(engine: Method, parameters: Parameters) -> Result<Layer, LayerInconsistent> {
         let time = parameters.time;
         let step_ms = time.step_ms;
+        let platform = parameters.platform;
+        if engine == Method::Pcg && platform != Platform::default() {
+            return Err(LayerInconsistent::Platform { platform });
+        }
         let clock = Clock::new(engine, time).ok_or(LayerInconsistent::Step { step_ms })?;
         if time.duration_ms.fract() != 0.0 {
             return Err(LayerInconsistent::Duration { duration_ms: time.duration_ms });
@@ -443,6 +474,25 @@ impl Layer {
     /// Returns the multiplier of an inhibitory conductance per step.
     pub fn inhibitory_decay(&self) -> f64 {
         decay_factor(self.parameters.inhibitory.tau_ms, self.step_s())
+    }
+
+    /// Returns the step of an excitatory conductance in the arithmetic of the platform.
+    pub(crate) fn excitatory_step(&self) -> Step {
+        self.conductance_step(self.parameters.excitatory.tau_ms)
+    }
+
+    /// Returns the step of an inhibitory conductance in the arithmetic of the platform.
+    pub(crate) fn inhibitory_step(&self) -> Step {
+        self.conductance_step(self.parameters.inhibitory.tau_ms)
+    }
+
+    fn conductance_step(&self, tau_ms: f64) -> Step {
+        let rate = decay_rate(tau_ms, self.step_s());
+        match self.parameters.platform {
+            Platform::Linux64 => Step::Factor(1.0 + rate / 1e-3),
+            Platform::Osx64 => Step::RateFirst(rate),
+            Platform::Win64 => Step::Sum(rate / 1e-3),
+        }
     }
 
     /// Returns the largest possible number of spikes of a trial: every cell fires as soon as it is not refractory.

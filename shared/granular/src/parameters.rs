@@ -37,6 +37,32 @@ impl LayerPopulation {
     }
 }
 
+/// A platform of the original program. Its compiled code rounds conductances in another way, so their last bits differ; and
+/// on Windows, numpy's default integer has 32 bits. Spikes are the same on all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Platform {
+    /// Linux, x86-64, gcc.
+    #[default]
+    Linux64,
+    /// macOS, x86-64, clang, without fused multiply-add.
+    Osx64,
+    /// Windows, x86-64, Visual C++.
+    Win64,
+}
+
+impl Platform {
+    /// All platforms.
+    pub const ALL: [Platform; 3] = [Platform::Linux64, Platform::Osx64, Platform::Win64];
+
+    /// The names used in sweep files: those of conda.
+    const NAMES: &[&str] = &["linux-64", "osx-64", "win-64"];
+
+    /// Returns the name used in sweep files.
+    pub fn name(self) -> &'static str {
+        Platform::NAMES[self as usize]
+    }
+}
+
 /// Sizes of the populations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NetworkSize {
@@ -190,6 +216,8 @@ pub struct Parameters {
     pub mossy_to_golgi: MossyProjection,
     /// Golgi cells onto granule cells.
     pub golgi_to_granule: GolgiProjection,
+    /// The platform of the original program whose output files are made.
+    pub platform: Platform,
 }
 
 impl Default for Parameters {
@@ -226,6 +254,7 @@ impl Default for Parameters {
             mossy_to_granule: MossyProjection { convergence: 4.0, weight_nsiemens: 0.25, scale: 1.0 },
             mossy_to_golgi: MossyProjection { convergence: 10.0, weight_nsiemens: 0.65, scale: 1.0 },
             golgi_to_granule: GolgiProjection { convergence: 4.0, weight_nsiemens: 0.17, delay_ms: 2.0 },
+            platform: Platform::default(),
         }
     }
 }
@@ -441,6 +470,16 @@ held! {
     Factor CellFactor;
 }
 
+impl HasValue for Platform {
+    fn to_value(&self) -> Value {
+        Value::Choice(self.name())
+    }
+
+    fn of_value(value: &Value) -> Option<Platform> {
+        Platform::ALL.into_iter().find(|platform| platform.to_value() == *value)
+    }
+}
+
 impl HasValue for LayerPopulation {
     fn to_value(&self) -> Value {
         Value::Choice(self.name())
@@ -527,6 +566,7 @@ table! {
     "golgi_to_granule.convergence" Quantity(One), NonNegative, golgi_to_granule.convergence, "mean number of Golgi-cell synapses onto a granule cell, at most one from each Golgi cell";
     "golgi_to_granule.weight" Quantity(Nanosiemens), NonNegative, golgi_to_granule.weight_nsiemens, "weight of a Golgi-cell synapse";
     "golgi_to_granule.delay" Quantity(Millisecond), NonNegative, golgi_to_granule.delay_ms, "conduction delay from Golgi to granule cells";
+    "platform" Choice(Platform::NAMES), Finite, platform = Value::Choice("linux-64"), "platform of the original program whose files are made, with its last bits; only with engine `brian2-2.2.1`";
 }
 
 #[cfg(test)]

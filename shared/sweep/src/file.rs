@@ -308,6 +308,13 @@ fn sweep(
             section(group, node, &mut common, problems);
         }
     }
+    for parameter in vocabulary::ungrouped(space) {
+        if let Some(node) = found.get(parameter.path)
+            && value::set(parameter, node, &mut common.base, problems)
+        {
+            common.places.push((parameter.path, node.span));
+        }
+    }
     if let Some(node) = found.get("set") {
         let places = settings(node, &mut common.base, problems);
         report_set_twice(&common.places, &places, problems);
@@ -405,17 +412,19 @@ fn unknown_key(space: &Space, key: &str, span: Span) -> Problem {
         }
         None => {
             let groups = space.groups();
-            let all: Vec<&str> = KEYS.iter().chain(&groups).copied().collect();
+            let ungrouped = vocabulary::ungrouped(space).map(|parameter| parameter.path);
+            let keys: Vec<&str> = KEYS.into_iter().chain(ungrouped).collect();
+            let all: Vec<&str> = keys.iter().chain(&groups).copied().collect();
             match suggest::nearest(key, all) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => {
                     let groups: Vec<&str> =
                         groups.into_iter().filter(|group| !KEYS.contains(group)).collect();
                     match groups.is_empty() {
-                        true => format!("the keys are {}", suggest::list(&KEYS)),
+                        true => format!("the keys are {}", suggest::list(&keys)),
                         false => format!(
                             "the keys are {}, and the groups of parameters {}",
-                            suggest::list(&KEYS),
+                            suggest::list(&keys),
                             suggest::list(&groups)
                         ),
                     }

@@ -17,7 +17,7 @@ use crate::suggest;
 use crate::units;
 use crate::until::{AT_LEAST, FEWEST};
 use crate::value;
-use crate::vocabulary::{FORMAT, KEYS_OF_UNTIL, MODEL, TABLE};
+use crate::vocabulary::{FORMAT, KEYS_OF_UNTIL, MODEL, TABLE, ungrouped};
 
 pub(crate) const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 const TITLE: &str = "granule sweep file";
@@ -218,6 +218,9 @@ fn of_model(engines: &[&dyn Engine]) -> Value {
     let mut properties = head(engines);
     for group in space.groups() {
         properties.insert(group.to_owned(), top_group(space, group));
+    }
+    for parameter in ungrouped(space) {
+        properties.insert(parameter.path.to_owned(), reference(parameter.path));
     }
     let mut schema = object(properties, &["conditions"], None);
     let head = json!({

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use granule_engine::Space;
+use granule_engine::{Parameter, Space};
 
 /// The kind of file that a text is.
 #[derive(Clone, Copy, Debug)]
@@ -103,5 +103,11 @@ pub(crate) const TABLE: &str = "table";
 
 /// Returns whether a file can have this key at the top.
 pub(crate) fn is_key(space: &Space, key: &str) -> bool {
-    KEYS.contains(&key) || space.groups().contains(&key)
+    KEYS.contains(&key) || space.groups().contains(&key) || ungrouped(space).any(|of| of.path == key)
+}
+
+/// Returns the parameters that are keys at the top. A parameter with the name of another key is set in `set`.
+pub(crate) fn ungrouped(space: &Space) -> impl Iterator<Item = &Parameter> {
+    let groups = space.groups();
+    space.ungrouped().filter(move |of| !KEYS.contains(&of.path) && !groups.contains(&of.path))
 }

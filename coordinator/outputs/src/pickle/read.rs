@@ -6,6 +6,7 @@
 
 use super::super::npy::write_object_header;
 use super::{op, write_weights};
+use granule_engine::output::KeyType;
 
 /// Why a Weights file could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,24 +27,34 @@ pub enum ReadWeightsError {
 /// # Errors
 /// If the bytes are not exactly those that granule writes for some weights.
 pub fn read_weights(file: &[u8]) -> Result<Vec<(i64, Vec<f64>)>, ReadWeightsError> {
+    Ok(read_weights_and_type(file)?.1)
+}
+
+/// Reads the same, and the type of the keys.
+///
+/// # Errors
+/// If the bytes are not exactly those that granule writes for some weights.
+pub fn read_weights_and_type(file: &[u8]) -> Result<(KeyType, Vec<(i64, Vec<f64>)>), ReadWeightsError> {
     let mut written = Vec::new();
     write_object_header(&mut written).map_err(|_| ReadWeightsError::NotAnObject)?;
     let pickle = file.strip_prefix(written.as_slice()).ok_or(ReadWeightsError::NotAnObject)?;
     let header = written.len();
-    let fibers = walk(pickle).map_err(|at| ReadWeightsError::NotWeights { at: header + at })?;
+    let (keys, fibers) = walk(pickle).map_err(|at| ReadWeightsError::NotWeights { at: header + at })?;
 
     let slices: Vec<(i64, &[f64])> =
         fibers.iter().map(|(index, weights)| (*index, weights.as_slice())).collect();
-    write_weights(&mut written, &slices).map_err(|_| ReadWeightsError::NotWeights { at: header })?;
+    write_weights(&mut written, keys, &slices).map_err(|_| ReadWeightsError::NotWeights { at: header })?;
     if written == file {
-        return Ok(fibers);
+        return Ok((keys, fibers));
     }
     let same = written.iter().zip(file).take_while(|(written, found)| written == found).count();
     Err(ReadWeightsError::NotWeights { at: same })
 }
 
-/// Returns the keys and floats of a pickle. The error is the offset of the first opcode that does not belong there.
-fn walk(pickle: &[u8]) -> Result<Vec<(i64, Vec<f64>)>, usize> {
+/// Returns the keys, their type, and the floats of a pickle. The error is the offset of the first opcode that does not
+/// belong there.
+fn walk(pickle: &[u8]) -> Result<(KeyType, Vec<(i64, Vec<f64>)>), usize> {
+    let mut keys = KeyType::Int64;
     let mut fibers: Vec<(i64, Vec<f64>)> = Vec::new();
     let mut rest = pickle;
     while !rest.is_empty() {
@@ -60,9 +71,13 @@ fn walk(pickle: &[u8]) -> Result<Vec<(i64, Vec<f64>)>, usize> {
             }
             op::SHORT_BINBYTES => {
                 let count = usize::from(take(1)?[0]);
+                let bytes = take(count)?;
                 // The other byte string is the type code of the array.
-                if let Ok(key) = take(count)?.try_into() {
+                if let Ok(key) = bytes.try_into() {
                     fibers.push((i64::from_le_bytes(key), Vec::new()));
+                } else if let Ok(key) = bytes.try_into() {
+                    keys = KeyType::Int32;
+                    fibers.push((i32::from_le_bytes(key).into(), Vec::new()));
                 }
             }
             op::BINUNICODE => {
@@ -98,7 +113,7 @@ fn walk(pickle: &[u8]) -> Result<Vec<(i64, Vec<f64>)>, usize> {
             _ => return Err(at),
         }
     }
-    Ok(fibers)
+    Ok((keys, fibers))
 }
 
 #[cfg(test)]
@@ -112,7 +127,7 @@ mod tests {
             fibers.iter().map(|(index, weights)| (*index, weights.as_slice())).collect();
         let mut bytes = Vec::new();
         write_object_header(&mut bytes).unwrap();
-        write_weights(&mut bytes, &slices).unwrap();
+        write_weights(&mut bytes, KeyType::Int64, &slices).unwrap();
         bytes
     }
 
@@ -134,6 +149,21 @@ mod tests {
                 (0..fibers).map(|fiber| (fiber * 13 - 5, weights(fiber))).collect();
             assert_eq!(read_weights(&file(&fibers)).unwrap(), fibers);
         }
+    }
+
+    #[test]
+    fn keys_of_32_bits_are_read() {
+        let write = |fibers: &[(i64, &[f64])]| {
+            let mut bytes = Vec::new();
+            write_object_header(&mut bytes).unwrap();
+            write_weights(&mut bytes, KeyType::Int32, fibers).map(|()| bytes)
+        };
+        let most = i64::from(i32::MAX);
+        let fibers = [(-1, vec![0.25, 0.5]), (most, vec![1.0])];
+        let bytes = write(&[(-1, &[0.25, 0.5]), (most, &[1.0])]).unwrap();
+        assert_eq!(read_weights_and_type(&bytes), Ok((KeyType::Int32, fibers.to_vec())));
+        let message = write(&[(most + 1, &[])]).unwrap_err().to_string();
+        assert_eq!(message, "the number of mossy fibre 2147483648 does not fit in 32 bits");
     }
 
     #[test]
