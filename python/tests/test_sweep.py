@@ -51,7 +51,7 @@ def test_the_manifest(tiny: Path) -> None:
         """Converts to JSON values, and leaves out defaults."""
         if dataclasses.is_dataclass(value):
             items = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            return {name: plain(item) for name, item in items.items() if item not in ((), None)}
+            return {name: plain(item) for name, item in items.items() if item not in ((), None, {})}
         if isinstance(value, tuple):
             return [plain(item) for item in value]
         return dict(value) if hasattr(value, "items") else value
@@ -261,10 +261,10 @@ def test_weights_of_the_original_on_windows(tmp_path: Path) -> None:
     sweep = TINY.replace("name: tiny", "engine: brian2-2.2.1\nplatform: win-64\nname: tiny")
     (tmp_path / "tiny.yaml").write_text(sweep)
     run(["run", "tiny.yaml", "--out", "out"], tmp_path)
-    weights = granule.Sweep(tmp_path / "out").array("weights", "Control", 3)
+    weights = granule.Sweep(tmp_path / "out").weights("Control", 3)
     (tmp_path / "tiny.yaml").write_text(sweep.replace("win-64", "linux-64"))
     run(["run", "tiny.yaml", "--out", "linux"], tmp_path)
-    linux = granule.Sweep(tmp_path / "linux").array("weights", "Control", 3)
+    linux = granule.Sweep(tmp_path / "linux").weights("Control", 3)
     files = [(tmp_path / out / "seed-3/controlWeights.npy").read_bytes() for out in ("out", "linux")]
     assert len(files[0]) < len(files[1])
     assert weights.keys() == linux.keys()

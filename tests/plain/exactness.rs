@@ -33,6 +33,10 @@ fn the_published_files_of_every_platform() {
         assert!(ran.stdout.contains(trials), "{}", ran.stdout);
         assert_eq!(place.hashes("out/seed-451"), expected(list), "{platform}");
         place.run(&["verify", "out", "--all"]).succeeded();
+        let found = place.run(&["identify", "out"]).succeeded().stdout;
+        let summary =
+            format!("16 files, 16 identified: they come from sweep ci-10trials, platform {platform}\n");
+        assert!(found.ends_with(&summary), "{found}");
     }
     // Without the key, the sweep is that of Linux, and its manifest is as it was before the key existed.
     place.write("sweep.yaml", sweep);
@@ -42,6 +46,50 @@ fn the_published_files_of_every_platform() {
     let other = "error: `platform` is `osx-64`, but engine `pcg` makes the same files for every platform";
     place.write("pcg.yaml", "engine: pcg\nplatform: osx-64\nconditions: [Control]\n");
     place.run(&["plan", "pcg.yaml"]).failed_with(2, &[other, "help: write `engine: brian2-2.2.1`"]);
+}
+
+/// Files of any sweep are identified by those that it makes for each platform.
+#[test]
+fn old_files_are_identified() {
+    let place = Place::new();
+    let sweep =
+        Sweep { seeds: vec![3, 9], trials: 5, conditions: vec!["ACh", "{ name: mine }"], ..Sweep::small() };
+    let of = |platform: &str| format!("{}\nplatform: {platform}\n", sweep.to_yaml());
+    place.write("sweep.yaml", of("osx-64"));
+    place.run(&["run", "sweep.yaml", "--out", "old"]).succeeded();
+    fs::rename(place.path("old/seed-3/achCondE.npy"), place.path("old/renamed.npy")).expect("a file");
+    let unknown = place.run(&["identify", "old/seed-3"]).failed_with(
+        3,
+        &[
+            "not identified\n  help: write a sweep file with the parameters that you think they have",
+            "--of OUT",
+        ],
+    );
+    assert!(
+        unknown.stdout.contains("achWeights.npy") && unknown.stdout.contains("not identified: weights of ")
+    );
+    place.write("sweep.yaml", of("linux-64"));
+    place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
+    let found = place.run(&["identify", "old", "--of", "out"]).succeeded().stdout;
+    assert!(found.contains("renamed.npy") && found.contains("achCondE.npy of sweep test, seed 3"), "{found}");
+    assert!(found.contains("linux-64 and osx-64"), "{found}");
+    assert!(found.ends_with("they come from sweep test, platform osx-64\n"), "{found}");
+    // A changed byte is not identified.
+    let path = place.path("old/renamed.npy");
+    let mut bytes = fs::read(&path).expect("a file");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    fs::write(&path, bytes).expect("room");
+    let found =
+        place.run(&["identify", "old", "--of", "out"]).failed_with(3, &["error: 1 file not identified"]);
+    assert!(found.stdout.contains("not identified: an array of "), "{}", found.stdout);
+    // An engine without platforms.
+    place.write("sweep.yaml", Sweep { engine: "pcg", ..sweep }.to_yaml());
+    place.run(&["run", "sweep.yaml", "--out", "pcg"]).succeeded();
+    let found = place.run(&["identify", "pcg", "--of", "pcg"]).succeeded().stdout;
+    assert!(found.ends_with("they come from sweep test\n"), "{found}");
+    place.run(&["identify", "sweep.yaml"]).failed_with(2, &["sweep.yaml is a file"]);
+    fs::create_dir(place.path("empty")).expect("a directory");
+    place.run(&["identify", "empty"]).failed_with(2, &["error: empty has no .npy files"]);
 }
 
 /// A case of the oracle.

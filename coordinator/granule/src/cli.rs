@@ -106,6 +106,12 @@ pub(crate) enum CommandArgs {
     /// Check the files of a complete sweep.
     #[command(after_help = exit::OF_VERIFY)]
     Verify(Verify),
+    /// Find out from which sweep and platform the files in a folder come, by their content.
+    ///
+    /// The files of the original program differ in their last bits between Linux, macOS and Windows. Files of the sweeps
+    /// `ci-10trials` and `paper` are known. For files of another sweep, run the sweep and name its output directory.
+    #[command(after_help = exit::OF_VERIFY)]
+    Identify(Identify),
     /// Compute one trial again and compare it with the stored one.
     #[command(after_help = exit::OF_REPRODUCE)]
     Reproduce(Reproduce),
@@ -494,6 +500,21 @@ pub(crate) struct Verify {
     /// Check the files only, without the store.
     #[arg(long)]
     pub(crate) files_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Identify {
+    /// The folder. Its folders are searched, too.
+    pub(crate) folder: PathBuf,
+    /// The output directory of a complete sweep. Its files are derived for each platform and compared.
+    #[arg(long, value_name = "OUT")]
+    pub(crate) of: Option<PathBuf>,
+    /// The store of that sweep [default: that of its last run].
+    #[arg(long, value_name = "FILE", requires = "of")]
+    pub(crate) store: Option<PathBuf>,
+    /// Print JSON, one object on one line.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -39,7 +39,7 @@ mod write;
 pub use errors::{EncodeError, OutputError, failed};
 pub use file_record::KeptFile;
 pub use hashed::HashedFile;
-pub use pickle::{ReadWeightsError, read_weights, read_weights_and_type};
+pub use pickle::{Fibers, ReadWeightsError, read_weights, read_weights_and_type};
 pub use planned::{PlannedFile, PlannedFiles, directory_of_seed};
 pub use reserved::is_reserved;
 pub use rows::{rows, write_rows};

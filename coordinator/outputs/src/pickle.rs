@@ -32,7 +32,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
 use granule_engine::output::KeyType;
-pub use read::{ReadWeightsError, read_weights, read_weights_and_type};
+pub use read::{Fibers, ReadWeightsError, read_weights, read_weights_and_type};
 
 /// `BATCHSIZE` of CPython's pickler.
 const BATCH_SIZE: usize = 1000;

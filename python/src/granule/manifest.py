@@ -204,13 +204,17 @@ def _parse(path: Path, data: memoryview) -> Manifest:
         raise NewerFormatError(what, "install a granule at least as new as the one that ran the sweep")
     manifest = typing.cast(Manifest, _typed(Manifest, found, "manifest"))
     if common := manifest.sweep.common:
-        conditions = tuple(
-            replace(condition, parameters=types.MappingProxyType(ChainMap(condition.parameters, common)))
-            for condition in manifest.sweep.conditions
-        )
+        conditions = tuple(_with_common(condition, common) for condition in manifest.sweep.conditions)
         manifest = replace(manifest, sweep=replace(manifest.sweep, conditions=conditions))
     _check(manifest)
     return manifest
+
+
+def _with_common(condition: Condition, common: Mapping[str, str]) -> Condition:
+    """Returns the condition with all its parameters. Conditions share the memory of common ones."""
+    own_first = ChainMap[str, str]()
+    own_first.maps = [typing.cast(dict[str, str], parameters) for parameters in (condition.parameters, common)]
+    return replace(condition, parameters=types.MappingProxyType(own_first))
 
 
 def number(condition: Condition, path: str, unit: str = "") -> int | None:
@@ -255,7 +259,9 @@ def _constant(name: str) -> float:
 def _fields(of: type) -> list[tuple[str, Any, bool]]:
     """Returns name and type of each field of a dataclass, and whether the field is required."""
     hints = typing.get_type_hints(of)
-    return [(field.name, hints[field.name], field.default is MISSING) for field in fields(of)]
+    return [
+        (item.name, hints[item.name], item.default is MISSING and item.default_factory is MISSING) for item in fields(of)
+    ]
 
 
 def _typed(wanted: Any, value: object, where: str) -> Any:

@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod figures;
 pub(crate) mod guard;
+pub(crate) mod identify;
 pub(crate) mod identity;
 pub(crate) mod init;
 pub(crate) mod manual;
@@ -64,6 +65,7 @@ pub(crate) fn obey(command: cli::CommandArgs) -> Result<(), Failure> {
         cli::CommandArgs::Try(arguments) => trying::run(&arguments),
         cli::CommandArgs::Guard(arguments) => guard::run(&arguments),
         cli::CommandArgs::Verify(arguments) => verify::run(&arguments),
+        cli::CommandArgs::Identify(arguments) => identify::run(&arguments),
         cli::CommandArgs::Reproduce(arguments) => reproduce::run(&arguments),
         cli::CommandArgs::Export(arguments) => export::run(&arguments),
         cli::CommandArgs::Figures(arguments) => figures::run(&arguments),

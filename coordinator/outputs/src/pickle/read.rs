@@ -22,11 +22,14 @@ pub enum ReadWeightsError {
     },
 }
 
+/// Mossy fibres, each with its weights in nS.
+pub type Fibers = Vec<(i64, Vec<f64>)>;
+
 /// Reads the bytes of a Weights file. Returns active mossy fibres in the file's order, each with its weights in nS.
 ///
 /// # Errors
 /// If the bytes are not exactly those that granule writes for some weights.
-pub fn read_weights(file: &[u8]) -> Result<Vec<(i64, Vec<f64>)>, ReadWeightsError> {
+pub fn read_weights(file: &[u8]) -> Result<Fibers, ReadWeightsError> {
     Ok(read_weights_and_type(file)?.1)
 }
 
@@ -34,7 +37,7 @@ pub fn read_weights(file: &[u8]) -> Result<Vec<(i64, Vec<f64>)>, ReadWeightsErro
 ///
 /// # Errors
 /// If the bytes are not exactly those that granule writes for some weights.
-pub fn read_weights_and_type(file: &[u8]) -> Result<(KeyType, Vec<(i64, Vec<f64>)>), ReadWeightsError> {
+pub fn read_weights_and_type(file: &[u8]) -> Result<(KeyType, Fibers), ReadWeightsError> {
     let mut written = Vec::new();
     write_object_header(&mut written).map_err(|_| ReadWeightsError::NotAnObject)?;
     let pickle = file.strip_prefix(written.as_slice()).ok_or(ReadWeightsError::NotAnObject)?;
@@ -53,9 +56,9 @@ pub fn read_weights_and_type(file: &[u8]) -> Result<(KeyType, Vec<(i64, Vec<f64>
 
 /// Returns the keys, their type, and the floats of a pickle. The error is the offset of the first opcode that does not
 /// belong there.
-fn walk(pickle: &[u8]) -> Result<(KeyType, Vec<(i64, Vec<f64>)>), usize> {
+fn walk(pickle: &[u8]) -> Result<(KeyType, Fibers), usize> {
     let mut keys = KeyType::Int64;
-    let mut fibers: Vec<(i64, Vec<f64>)> = Vec::new();
+    let mut fibers = Fibers::new();
     let mut rest = pickle;
     while !rest.is_empty() {
         let at = pickle.len() - rest.len();
