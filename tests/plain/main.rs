@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(target_os = "linux")]
+mod batch;
 mod cli;
 #[cfg(target_os = "linux")]
 mod cluster;

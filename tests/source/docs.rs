@@ -296,7 +296,7 @@ fn exit_codes_are_those_of_the_page() {
             }
         }
     }
-    assert_eq!(commands, 13);
+    assert_eq!(commands, 15);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::failure::Failure;
 
 /// Exit codes, and their description in `--help` and the manual. A test compares docs/failures.md with it.
 pub(crate) mod exit {
-    /// Of `run`, `serve` and `ssh`.
+    /// Of `run`, `serve`, `ssh` and `batch`.
     pub(crate) const OF_SWEEPS: &str = "Exit codes: 0 complete; \
         1 a file, the disk or the network failed, or the system refuses worker processes; \
         2 wrong usage or sweep file; 3 incomplete: trials were set aside, or all workers failed or were absent; \
@@ -36,6 +36,8 @@ pub(crate) mod exit {
         3 trials were set aside (with --follow).";
     pub(crate) const OF_VERIFY: &str = "Exit codes: 0 everything matches; 1 a file cannot be read, or a run is in progress; \
         2 wrong usage; 3 a file or trial does not match, or the sweep is incomplete.";
+    pub(crate) const OF_IDENTIFY: &str = "Exit codes: 0 all files are identified; 1 a file cannot be read; 2 wrong usage; \
+        3 a file is not identified.";
     pub(crate) const OF_REPRODUCE: &str = "Exit codes: 0 equal spikes; \
         1 a file cannot be read, or a run is in progress; 2 wrong usage; 3 the store does not have the trial; \
         4 different spikes.";
@@ -84,12 +86,15 @@ pub(crate) enum CommandArgs {
     /// Run a sweep as a Slurm job, from a login node. Run the command again to follow or resume it.
     #[command(after_help = exit::OF_SLURM)]
     Slurm(SlurmArgs),
+    /// Run a sweep with workers that are jobs of a batch system, such as PBS, Grid Engine, LSF or HTCondor, or resume it.
+    #[command(after_help = exit::OF_SWEEPS)]
+    Batch(Batch),
     /// Make the key and the access file of a coordinator before it starts, for `serve --identity`.
     Identity(IdentityArgs),
     /// Print the progress of a running sweep, or the state of an output directory.
     #[command(after_help = exit::OF_STATUS)]
     Status(Status),
-    /// Write a commented sweep file to start from, or a model of your own.
+    /// Write a commented sweep file to start from, a model of your own, or the file of a batch system.
     Init(Init),
     /// Print the JSON Schema of sweep files or of model files, for editors.
     Schema(SchemaArgs),
@@ -110,7 +115,7 @@ pub(crate) enum CommandArgs {
     ///
     /// The files of the original program differ in their last bits between Linux, macOS and Windows. Files of the sweeps
     /// `ci-10trials` and `paper` are known. For files of another sweep, run the sweep and name its output directory.
-    #[command(after_help = exit::OF_VERIFY)]
+    #[command(after_help = exit::OF_IDENTIFY)]
     Identify(Identify),
     /// Compute one trial again and compare it with the stored one.
     #[command(after_help = exit::OF_REPRODUCE)]
@@ -228,6 +233,40 @@ pub(crate) struct Serve {
     /// a free one. granule prints the URL.
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     pub(crate) metrics: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Batch {
+    #[command(flatten)]
+    pub(crate) common: SweepArgs,
+    /// The batch system: htcondor, local, lsf, pbs, sge or slurm; or the path of its file.
+    #[arg(long, value_name = "SYSTEM")]
+    pub(crate) system: String,
+    /// Jobs to keep in the queue or running; each is one worker.
+    #[arg(long, value_name = "N", value_parser = whole(1, 10_000))]
+    pub(crate) jobs: u32,
+    /// Cores of each job: trials that it computes at a time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(1, 1024))]
+    pub(crate) threads: u32,
+    /// Time limit of each job, such as 45m, 2h30m or 12:00:00 [default: that of the queue]. One minute before, its worker
+    /// drains.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) time: Option<Duration>,
+    /// Address at which to listen for workers; by default a free port on all interfaces.
+    #[arg(long, value_name = "ADDR", default_value = "0", value_parser = address::of_all_networks)]
+    pub(crate) listen: SocketAddr,
+    /// The network interface over which workers reach this machine, such as ib0 [default: all].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) interface: Option<String>,
+    /// The program on the nodes [default: this one].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) granule: Option<PathBuf>,
+    /// Stop if no worker is connected for this long, such as 90s, 45m or 2h30m [default: never].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) give_up_after: Option<Duration>,
+    /// Further options for the command that submits a job, such as a queue.
+    #[arg(last = true, value_name = "OPTIONS")]
+    pub(crate) options: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -395,6 +434,10 @@ pub(crate) struct Init {
     /// Write a model of your own: a model file, a program in this language and a sweep file.
     #[arg(long, value_name = "LANGUAGE")]
     pub(crate) model: Option<Language>,
+    /// Write the file of a batch system, to change it for your site: htcondor, local, lsf, pbs, sge or slurm. `granule batch
+    /// --system FILE` uses it [default FILE: SYSTEM.batch.yaml].
+    #[arg(long, value_name = "SYSTEM", conflicts_with = "model")]
+    pub(crate) batch: Option<String>,
 }
 
 /// A language of a program.

@@ -7,6 +7,7 @@
 //! This is a program. It is a library only so that its benchmarks and fuzzing can call its internals.
 
 mod address;
+mod batch;
 #[doc(hidden)]
 pub mod bench;
 mod cli;

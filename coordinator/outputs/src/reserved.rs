@@ -4,7 +4,7 @@ use crate::{logs, manifest, stamps};
 
 /// Whether granule gives this name in an output directory to anything but a store.
 pub fn is_reserved(name: &str) -> bool {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 12] = [
         manifest::NAME,
         manifest::UNDER_WAY,
         manifest::PENDING,
@@ -15,6 +15,7 @@ pub fn is_reserved(name: &str) -> bool {
         "figures",
         "report.html",
         "slurm",
+        "batch",
         logs::NAME,
     ];
     NAMES.contains(&name) || name.starts_with("seed-")

@@ -1,6 +1,7 @@
 //! The entrance of workers: plain text on loopback, otherwise over TLS only.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use granule_text::plural;
 use granule_worker::access::{Access, AccessError, Secret};
 use tokio::net::TcpListener;
 
+use crate::batch::BatchError;
 use crate::cli::{self, exit};
 use crate::commands::beacon::Beacon;
 use crate::commands::target;
@@ -51,6 +53,19 @@ pub(crate) struct Served {
     secret: Mutex<Option<Secret>>,
     /// The identity whose files are removed at the end.
     identity: Mutex<Option<Identity>>,
+    /// Starts workers, given the access file. Otherwise, the user starts them.
+    starts: Option<Starter>,
+}
+
+/// Starts workers when the entrance is open.
+type Start = Box<dyn Fn(&Path) -> Result<(), EntranceError> + Send + Sync>;
+
+struct Starter(Start);
+
+impl fmt::Debug for Starter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Starter")
+    }
 }
 
 /// The reason that the entrance cannot be opened.
@@ -64,6 +79,12 @@ pub(crate) enum EntranceError {
     NotAccess { path: PathBuf },
     #[error("cannot write {} with mode 0600", path.display())]
     Open { path: PathBuf, source: io::Error, is_key: bool },
+    #[error("cannot write {}", path.display())]
+    Jobs { path: PathBuf, source: io::Error },
+    #[error("{} exists and is not a script that granule wrote", path.display())]
+    NotScript { path: PathBuf },
+    #[error(transparent)]
+    Batch(#[from] BatchError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -78,7 +99,7 @@ impl EntranceError {
             EntranceError::Advertise(AdvertiseError::Given { .. } | AdvertiseError::Interface { .. }) => {
                 exit::USAGE
             }
-            EntranceError::NotAccess { .. } => exit::USAGE,
+            EntranceError::NotAccess { .. } | EntranceError::NotScript { .. } => exit::USAGE,
             EntranceError::Open { source, .. } if private::is_modeless(source) => exit::USAGE,
             _ => exit::FAILED,
         }
@@ -92,6 +113,8 @@ impl EntranceError {
             EntranceError::NotAccess { .. } => {
                 Some("choose another file with --access, or replace this one with --force".to_owned())
             }
+            EntranceError::NotScript { .. } => Some("move it away".to_owned()),
+            EntranceError::Batch(error) => Some(error.help()),
             EntranceError::Open { source, is_key: false, .. } if private::is_modeless(source) => Some(
                 "--access FILE puts the access file elsewhere, such as into your home directory".to_owned(),
             ),
@@ -132,12 +155,36 @@ impl Entrance {
             prepared,
             secret: Mutex::new(None),
             identity: Mutex::new(None),
+            starts: None,
+        }))
+    }
+
+    /// Returns the entrance for workers that are jobs of a batch system. `start` submits them.
+    pub(crate) fn for_jobs(
+        listen: SocketAddr,
+        interface: Option<String>,
+        out: &Directory,
+        start: Start,
+    ) -> Entrance {
+        Entrance::Served(Box::new(Served {
+            listen,
+            advertise: None,
+            interface,
+            access: out.path().join(ACCESS),
+            forces: false,
+            out: out.clone(),
+            own: None,
+            prepared: None,
+            secret: Mutex::new(None),
+            identity: Mutex::new(None),
+            starts: Some(Starter(start)),
         }))
     }
 
     /// Describes the workers, for people.
     pub(crate) fn describe(&self, workers: u32) -> String {
         match (self, workers) {
+            (Entrance::Served(served), 0) if served.starts.is_some() => "workers in jobs".to_owned(),
             (Entrance::Served(_), 0) => "waiting for workers on other machines".to_owned(),
             (Entrance::Served(_), count) => {
                 format!("{} here; waiting for workers on other machines", plural(count.into(), "worker"))
@@ -258,7 +305,7 @@ impl Served {
         if let Some(directory) = &self.prepared {
             let (identity, access) = Identity::prepared(&directory.join(identity::FILE), &self.access)?;
             let tls = self.tls(bound, &identity, &Origin::Prepared);
-            self.invite();
+            self.invite()?;
             return Ok(Reception { listener, tls: Some(tls), secret: access.secret });
         }
         let addresses = addresses(bound, self.advertise.as_deref(), self.interface.as_deref())?;
@@ -283,7 +330,7 @@ impl Served {
             (Access { addresses, certificate: None, secret }, None)
         };
         access.write(&self.access)?;
-        self.invite();
+        self.invite()?;
         Ok(Reception { listener, tls, secret: access.secret })
     }
 
@@ -332,8 +379,13 @@ impl Served {
         Tls { config: identity.server_config(), certificate: identity.certificate().clone() }
     }
 
-    fn invite(&self) {
+    /// Starts workers, or prints how the user starts them.
+    fn invite(&self) -> Result<(), EntranceError> {
+        if let Some(Starter(start)) = &self.starts {
+            return start(&self.access);
+        }
         line(&format!("to add workers: granule worker --access {}", shell_path(&self.access)));
+        Ok(())
     }
 
     /// Listens. If any port will do, prefers the port that workers know from before, if it is free.

@@ -66,7 +66,7 @@ struct Identified {
     sha256: String,
     /// All files that have this content. Empty if the file is not identified.
     origins: Vec<Origin>,
-    /// What an unidentified file has in it.
+    /// The content of an unidentified file.
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<String>,
 }

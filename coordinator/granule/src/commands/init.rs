@@ -1,4 +1,4 @@
-//! `granule init`: writes a sweep file to start from, or a model of the user's own.
+//! `granule init`: writes a sweep file to start from, a model of the user's own, or the file of a batch system.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -8,6 +8,7 @@ use granule_program::templates::{self, Template};
 use granule_sweep::check_sweep_name;
 
 use crate::cli::{self, Language, exit};
+use crate::commands::batch;
 use crate::engines::ENGINES;
 use crate::failure::{Failure, shell_path, shown};
 use crate::stdout::say;
@@ -16,14 +17,21 @@ const SWEEP: &str = "sweep.yaml";
 const MODEL: &str = "my-model.model.yaml";
 
 pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
-    let (files, text) = match arguments.model {
-        None => {
+    let (files, text) = match (arguments.model, &arguments.batch) {
+        (None, Some(system)) => {
+            let content = batch::file_of(system)?.to_owned();
+            let path = arguments.file.clone().unwrap_or_else(|| format!("{system}.batch.yaml").into());
+            let next = format!("granule batch SWEEP --jobs N --system {}", shell_path(&path));
+            let text = format!("Wrote {}. Change it, then use it:\n  {next}\n", shown(&path));
+            (vec![(path, content)], text)
+        }
+        (None, None) => {
             let path = arguments.file.clone().unwrap_or_else(|| SWEEP.into());
             let next = format!("Change it, then run it:\n  granule run {}\n", shell_path(&path));
             let text = format!("Wrote {}. {next}", shown(&path));
             (vec![(path, ENGINES[0].template())], text)
         }
-        Some(language) => model(language, arguments.file.as_deref().unwrap_or(Path::new(MODEL)))?,
+        (Some(language), _) => model(language, arguments.file.as_deref().unwrap_or(Path::new(MODEL)))?,
     };
     let mut made: Vec<&Path> = Vec::new();
     for (path, content) in &files {

@@ -1,5 +1,6 @@
 //! One file for each subcommand, and what several have in common.
 
+pub(crate) mod batch;
 pub(crate) mod beacon;
 pub(crate) mod directory_status;
 pub(crate) mod entrance;
@@ -46,7 +47,8 @@ pub(crate) fn obey(command: cli::CommandArgs) -> Result<(), Failure> {
     log::init(match &command {
         cli::CommandArgs::Run(cli::RunArgs { common, .. })
         | cli::CommandArgs::Serve(cli::Serve { common, .. })
-        | cli::CommandArgs::Ssh(cli::SshArgs { common, .. }) => common.log_format,
+        | cli::CommandArgs::Ssh(cli::SshArgs { common, .. })
+        | cli::CommandArgs::Batch(cli::Batch { common, .. }) => common.log_format,
         cli::CommandArgs::Worker(arguments) => arguments.log_format,
         _ => LogFormat::Text,
     });
@@ -54,6 +56,7 @@ pub(crate) fn obey(command: cli::CommandArgs) -> Result<(), Failure> {
         cli::CommandArgs::Run(arguments) => run::run(&arguments),
         cli::CommandArgs::Serve(arguments) => serve::run(&arguments),
         cli::CommandArgs::Worker(arguments) => worker::run(&arguments),
+        cli::CommandArgs::Batch(arguments) => batch::run(&arguments),
         cli::CommandArgs::Identity(arguments) => identity::run(&arguments),
         cli::CommandArgs::Plan(arguments) => plan::run(&arguments),
         cli::CommandArgs::Explain(arguments) => explain::run(&arguments),

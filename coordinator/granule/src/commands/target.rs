@@ -110,10 +110,11 @@ pub(crate) fn with_hash(script: &str) -> String {
 
 /// Whether a script is as granule wrote it. Those of version 0.1.0 have no hash.
 fn is_script(bytes: &[u8]) -> bool {
-    let Some(rest) = bytes.strip_prefix(b"#!/bin/bash\n") else { return false };
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return false };
+    let (first, rest) = (&bytes[..end], &bytes[end + 1..]);
     let Some(hashed) = rest.strip_prefix(SCRIPT_HASH.as_bytes()) else {
         let mark: &[u8] = b"\n# Written by granule ";
-        return rest.windows(mark.len()).any(|window| window == mark);
+        return first == b"#!/bin/bash" && rest.windows(mark.len()).any(|window| window == mark);
     };
     let end = hashed.iter().position(|byte| *byte == b'\n').unwrap_or(hashed.len());
     let (hash, body) = (&hashed[..end], hashed.get(end + 1..).unwrap_or_default());

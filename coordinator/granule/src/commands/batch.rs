@@ -1,0 +1,346 @@
+//! `granule batch`: runs a sweep with workers that are jobs of a batch system.
+//!
+//! The coordinator runs here. Each job is one worker, which finds the coordinator by the access file. A job that ends
+//! before the sweep is complete is submitted again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use granule_server::driver::RunOptions;
+use granule_server::view::log::line;
+use granule_system::files;
+use granule_text::plural;
+use nix::sys::signal::{Signal, raise};
+
+use crate::batch::{BatchError, BatchSystem, Placeholders, SYSTEMS};
+use crate::cli::{self, exit};
+use crate::commands::entrance::{Entrance, EntranceError};
+use crate::commands::run::{config, program};
+use crate::commands::serve::DRAIN_WITHIN;
+use crate::commands::sweep_file::model_path;
+use crate::commands::sweep_run::{self, RunOrder};
+use crate::commands::target::{self, TargetKind};
+use crate::failure::{Failure, shell_path, shown};
+
+/// Directory of the scripts and logs of jobs, in the output directory.
+pub(crate) const DIRECTORY: &str = "batch";
+
+/// The numbers of the jobs that wait or run, one on each line.
+const JOBS: &str = "jobs.txt";
+
+/// Longest file of jobs, and of a batch system, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// Pause between two queries of the batch system, which other users query, too.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+
+/// A job that ends this soon after its submission has failed.
+const TOO_SOON: Duration = Duration::from_secs(60);
+
+/// Number of failed jobs, one after the other, that ends the run.
+const MOST_FAILURES: u32 = 3;
+
+/// How long before the time limit of its job a worker drains.
+const DRAINS_BEFORE: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(arguments: &cli::Batch) -> Result<(), Failure> {
+    let common = &arguments.common;
+    let system = system(&arguments.system)?;
+    let granule = match &arguments.granule {
+        Some(path) => path.clone(),
+        None => std::env::current_exe().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?,
+    };
+    let program = program(common.worker_program.as_ref())?;
+    let jobs: Arc<OnceLock<Jobs>> = Arc::new(OnceLock::new());
+    let result = sweep_run::run(
+        &RunOrder::of(common),
+        |out| {
+            let place = out.path().join(DIRECTORY);
+            let place = std::path::absolute(&place).unwrap_or(place);
+            let _ = jobs.set(Jobs::new(system, arguments, granule, place));
+            let jobs = Arc::clone(&jobs);
+            let start = move |access: &Path| {
+                let Some(known) = jobs.get() else { return Ok(()) };
+                if known.start(access)? {
+                    let (jobs, access) = (Arc::clone(&jobs), access.to_owned());
+                    std::thread::spawn(move || jobs.get().map(|jobs| jobs.watch(&access)));
+                }
+                Ok(())
+            };
+            Entrance::for_jobs(arguments.listen, arguments.interface.clone(), out, Box::new(start))
+        },
+        |sweep| {
+            if let Some(jobs) = jobs.get() {
+                let model = model_path(&common.sweep, sweep);
+                let _ = jobs.sweep.set((sweep.name.clone(), model));
+            }
+            RunOptions {
+                sweep: sweep.name.clone(),
+                workers: 0,
+                program,
+                ssh: None,
+                scheduler: config(common, 0, sweep),
+                drain_within: DRAIN_WITHIN,
+                give_up_after: arguments.give_up_after,
+                tells_of_workers: true,
+                metrics: None,
+                model: model_path(&common.sweep, sweep),
+                packages: None,
+                records: None,
+                growth: None,
+            }
+        },
+    );
+    let Some(jobs) = jobs.get() else { return result };
+    jobs.cancel();
+    let why = jobs.state().failure.take();
+    result.map_err(|failure| match why {
+        Some(why) => Failure::new(exit::FAILED, format!("{why}\n  {}", failure.message)),
+        None => failure,
+    })
+}
+
+/// Returns the file of a system that granule knows.
+pub(crate) fn file_of(name: &str) -> Result<&'static str, Failure> {
+    let found = SYSTEMS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, text)| *text).ok_or_else(|| {
+        let names: Vec<&str> = SYSTEMS.iter().map(|(name, _)| *name).collect();
+        let message = format!(
+            "error: no batch system `{}`\n  help: the systems are {}",
+            name.escape_debug(),
+            names.join(", ")
+        );
+        Failure::new(exit::USAGE, message)
+    })
+}
+
+/// Returns a system by its name, or by the path of its file.
+fn system(named: &str) -> Result<BatchSystem, Failure> {
+    let path = Path::new(named);
+    let is_file = path.extension().is_some() || named.contains('/');
+    let text = match is_file {
+        false => file_of(named)?.to_owned(),
+        true => {
+            let bytes = files::read(path, LONGEST).map_err(|error| {
+                let message = format!("error: cannot read {}\n  because: {error}", path.display());
+                Failure::new(exit::USAGE, message)
+            })?;
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+    };
+    BatchSystem::parse(&text).map_err(|error| {
+        let message =
+            format!("error: cannot use {}\n  because: {error}\n  help: {}", shown(path), error.help());
+        Failure::new(exit::USAGE, message)
+    })
+}
+
+/// The jobs of a run.
+#[derive(Debug)]
+struct Jobs {
+    system: BatchSystem,
+    wanted: u32,
+    threads: u32,
+    time: Option<Duration>,
+    options: Vec<String>,
+    /// The program on the nodes.
+    granule: PathBuf,
+    /// Directory of scripts and logs.
+    place: PathBuf,
+    /// Name of the sweep, and the path of its model file.
+    sweep: OnceLock<(String, Option<PathBuf>)>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The jobs that wait or run, by number, with the time of their submission and their log.
+    alive: BTreeMap<String, (Instant, PathBuf)>,
+    /// Number of the last script.
+    last: u32,
+    /// Jobs that failed, without another in between.
+    failures: u32,
+    is_watched: bool,
+    /// Whether the run is over, and no more jobs are submitted.
+    is_over: bool,
+    /// Why this process ended the run.
+    failure: Option<String>,
+}
+
+impl Jobs {
+    fn new(system: BatchSystem, arguments: &cli::Batch, granule: PathBuf, place: PathBuf) -> Jobs {
+        Jobs {
+            system,
+            wanted: arguments.jobs,
+            threads: arguments.threads,
+            time: arguments.time,
+            options: arguments.options.clone(),
+            granule: std::path::absolute(&granule).unwrap_or(granule),
+            place,
+            sweep: OnceLock::new(),
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Submits the jobs that are missing. Returns whether they have to be watched from then on.
+    fn start(&self, access: &Path) -> Result<bool, EntranceError> {
+        let wrong = |source| EntranceError::Jobs { path: self.place.clone(), source };
+        let is_link = fs::symlink_metadata(&self.place).is_ok_and(|found| !found.is_dir());
+        if is_link {
+            return Err(wrong(std::io::ErrorKind::NotADirectory.into()));
+        }
+        fs::create_dir_all(&self.place).map_err(wrong)?;
+        let access = std::path::absolute(access).map_err(wrong)?;
+        let mut state = self.state();
+        if state.alive.is_empty() {
+            self.adopt(&mut state)?;
+        }
+        self.fill_up(&mut state, &access)?;
+        let count = state.alive.len() as u64;
+        line(&format!("submitted: {}; scripts and logs: {}", plural(count, "job"), shown(&self.place)));
+        Ok(!std::mem::replace(&mut state.is_watched, true))
+    }
+
+    /// Finds the jobs of a coordinator that was killed.
+    fn adopt(&self, state: &mut State) -> Result<(), EntranceError> {
+        let Ok(text) = files::read(&self.place.join(JOBS), LONGEST) else { return Ok(()) };
+        for job in String::from_utf8_lossy(&text).lines().filter(|job| !job.is_empty()) {
+            if self.system.is_alive(job)? {
+                state.alive.insert(job.to_owned(), (Instant::now(), self.place.clone()));
+            }
+        }
+        // Their logs stay as they are.
+        let is_free = |number: &u32| !self.place.join(format!("job-{number}.job")).exists();
+        state.last = (1..).find(|number| state.alive.is_empty() || is_free(number)).unwrap_or(1) - 1;
+        Ok(())
+    }
+
+    /// Submits jobs until there are as many as requested.
+    fn fill_up(&self, state: &mut State, access: &Path) -> Result<(), EntranceError> {
+        while (state.alive.len() as u32) < self.wanted && !state.is_over {
+            state.last += 1;
+            let (script, log) = self.write(state.last, access)?;
+            let job = self.system.submit(&script.to_string_lossy(), &log.to_string_lossy(), &self.options)?;
+            state.alive.insert(job, (Instant::now(), log));
+            self.note(state)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the script of a job. Returns the paths of the script and of the log.
+    fn write(&self, number: u32, access: &Path) -> Result<(PathBuf, PathBuf), EntranceError> {
+        let path = |ending: &str| self.place.join(format!("job-{number}.{ending}"));
+        let (script, job_script, log) = (path("job"), path("sh"), path("log"));
+        let (name, model) = self.sweep.get().cloned().unwrap_or_default();
+        let mut command = format!(
+            "{} worker --access {} --wait --threads {}",
+            shell_path(&self.granule),
+            shell_path(access),
+            self.threads
+        );
+        if let Some(time) =
+            self.time.and_then(|time| time.checked_sub(DRAINS_BEFORE)).filter(|time| !time.is_zero())
+        {
+            command.push_str(&format!(" --time-limit {}s", time.as_secs()));
+        }
+        if let Some(model) = model {
+            command.push_str(&format!(" --model {}", shell_path(model)));
+        }
+        let seconds = self.time.map(|time| time.as_secs());
+        let values: Placeholders = BTreeMap::from([
+            ("name", Some(format!("{name}-{number}"))),
+            ("command", Some(command.clone())),
+            ("job_script", Some(job_script.display().to_string())),
+            ("log", Some(log.display().to_string())),
+            ("threads", Some(self.threads.to_string())),
+            ("time", seconds.map(|s| format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60))),
+            ("minutes", seconds.map(|s| s.div_ceil(60).to_string())),
+            ("seconds", seconds.map(|s| s.to_string())),
+        ]);
+        for (path, text, mode) in [
+            (&script, self.system.script(&values)?, 0o644),
+            (&job_script, format!("#!/bin/sh\nexec {command}\n"), 0o755),
+        ] {
+            if target::check(path, TargetKind::Script, false).is_err() {
+                return Err(EntranceError::NotScript { path: path.clone() });
+            }
+            let put = || {
+                use std::os::unix::fs::PermissionsExt as _;
+                files::put(path, target::with_hash(&text).as_bytes())?;
+                fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            };
+            put().map_err(|source| EntranceError::Jobs { path: path.clone(), source })?;
+        }
+        Ok((script, log))
+    }
+
+    /// Writes down the jobs that wait or run, for the case that this process is killed.
+    fn note(&self, state: &State) -> Result<(), EntranceError> {
+        let path = self.place.join(JOBS);
+        let text: String = state.alive.keys().map(|job| format!("{job}\n")).collect();
+        files::put(&path, text.as_bytes()).map_err(|source| EntranceError::Jobs { path, source })
+    }
+
+    /// Looks after the jobs until the run is over.
+    fn watch(&self, access: &Path) {
+        loop {
+            std::thread::sleep(ASK_EVERY);
+            let jobs: Vec<String> = self.state().alive.keys().cloned().collect();
+            // A query that fails says nothing about the job.
+            let ended: Vec<String> =
+                jobs.into_iter().filter(|job| matches!(self.system.is_alive(job), Ok(false))).collect();
+            let mut state = self.state();
+            if state.is_over {
+                return;
+            }
+            for job in ended {
+                let Some((submitted, log)) = state.alive.remove(&job) else { continue };
+                let is_failure = submitted.elapsed() < TOO_SOON;
+                state.failures = if is_failure { state.failures + 1 } else { 0 };
+                line(&format!("job {job} has ended; its log: {}", shown(&log)));
+            }
+            let refilled = match state.failures {
+                MOST_FAILURES.. => {
+                    let help = "their logs may say why; `granule init --batch` writes the file of a system";
+                    Err(format!(
+                        "error: {MOST_FAILURES} jobs ended soon after their submission\n  help: {help}"
+                    ))
+                }
+                _ => self.fill_up(&mut state, access).map_err(|error| {
+                    let help = error.help().map_or(String::new(), |help| format!("\n  help: {help}"));
+                    format!("error: {error}{help}")
+                }),
+            };
+            if let Err(why) = refilled {
+                state.is_over = true;
+                state.failure = Some(why);
+                drop(state);
+                // The run ends as after the signal of a user: all that counts is stored.
+                let _ = raise(Signal::SIGTERM);
+                return;
+            }
+        }
+    }
+
+    /// Cancels the jobs that are left.
+    fn cancel(&self) {
+        let mut state = self.state();
+        state.is_over = true;
+        for job in std::mem::take(&mut state.alive).into_keys() {
+            // Most workers have ended with the sweep, so their jobs are unknown by now.
+            if let Err(error @ (BatchError::Start { .. } | BatchError::Lacks { .. })) =
+                self.system.cancel(&job)
+            {
+                line(&format!("note: cannot cancel job {job}: {error}"));
+            }
+        }
+        let _ = fs::remove_file(self.place.join(JOBS));
+    }
+}
