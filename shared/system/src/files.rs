@@ -21,9 +21,11 @@ use std::sync::Arc;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use rustix::fs::{RenameFlags, renameat_with};
+use rustix::io::Errno as CallErrno;
 
 /// Opens a file for reading. Follows links.
 ///
@@ -470,9 +472,10 @@ impl Whole {
         self.sync()?;
         let directory = self.directory.handle.as_fd();
         let (from, to) = (self.temporary.as_str(), self.name.as_os_str());
-        match renameat2(directory, from, directory, to, RenameFlags::RENAME_NOREPLACE) {
+        // rustix calls the kernel: glibc has had this function only since 2.28, and the wheel supports 2.17.
+        match renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
             // Some file systems cannot do this in one step, so the check and the rename are two.
-            Err(Errno::EINVAL | Errno::ENOSYS) => match self.directory.stat(to)? {
+            Err(CallErrno::INVAL | CallErrno::NOSYS) => match self.directory.stat(to)? {
                 Some(_) => return Err(io::ErrorKind::AlreadyExists.into()),
                 None => renameat(directory, from, directory, to)?,
             },
