@@ -21,7 +21,7 @@ pub(crate) fn completions(arguments: &cli::Completions) -> Result<(), Failure> {
 
 pub(crate) fn man(arguments: &cli::Man) -> Result<(), Failure> {
     // Without facts about the build: the manual is the same for all builds.
-    let command = cli::Cli::command().long_version(None::<&str>);
+    let command = without_help(cli::Cli::command().long_version(None::<&str>));
     let failed = |error: io::Error| Failure::caused_by(exit::FAILED, &error, None);
     let Some(directory) = &arguments.directory else {
         let mut page = Vec::new();
@@ -43,6 +43,11 @@ pub(crate) fn man(arguments: &cli::Man) -> Result<(), Failure> {
         files::put(&path, &page).map_err(|error| failed(&path, error))?;
     }
     Ok(())
+}
+
+/// Removes the command `help`, which has a subcommand, and so would have a page, for each page of the others.
+fn without_help(command: clap::Command) -> clap::Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
 }
 
 /// Returns the pages of a command and of its subcommands, by the names of their files.
