@@ -8,11 +8,15 @@
 //!
 //! A test beside each such function checks this.
 
+#[cfg(all(target_arch = "aarch64", not(granule_portable)))]
+mod neon;
 mod portable;
 mod simd;
 #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
 mod x86;
 
+#[cfg(all(target_arch = "aarch64", not(granule_portable)))]
+pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
 pub(crate) use simd::Simd;
 #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
@@ -27,6 +31,8 @@ pub struct Isa(pub(crate) Level);
 pub(crate) enum Level {
     /// The instructions that the build target guarantees.
     Portable(Portable),
+    #[cfg(all(target_arch = "aarch64", not(granule_portable)))]
+    Neon(Neon),
     #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
     Avx2(Avx2),
     #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
@@ -43,6 +49,8 @@ impl Isa {
     pub fn available() -> Vec<Isa> {
         #[allow(unused_mut)]
         let mut levels = vec![Isa(Level::Portable(Portable))];
+        #[cfg(all(target_arch = "aarch64", not(granule_portable)))]
+        levels.push(Isa(Level::Neon(Neon)));
         #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
         {
             levels.extend(Avx2::detect().map(|token| Isa(Level::Avx2(token))));
@@ -55,6 +63,8 @@ impl Isa {
     pub(crate) fn lanes(self) -> usize {
         match self.0 {
             Level::Portable(_) => Portable::LANES,
+            #[cfg(all(target_arch = "aarch64", not(granule_portable)))]
+            Level::Neon(_) => Neon::LANES,
             #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
             Level::Avx2(_) => Avx2::LANES,
             #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
@@ -66,6 +76,8 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self.0 {
             Level::Portable(_) => "portable",
+            #[cfg(all(target_arch = "aarch64", not(granule_portable)))]
+            Level::Neon(_) => "neon",
             #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
             Level::Avx2(_) => "avx2",
             #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
@@ -104,6 +116,9 @@ macro_rules! vectorised {
 
             match isa.0 {
                 $crate::isa::Level::Portable(token) => body(token, $($arg),*),
+                // The build target guarantees NEON, so this needs no version with other target features.
+                #[cfg(all(target_arch = "aarch64", not(granule_portable)))]
+                $crate::isa::Level::Neon(token) => body(token, $($arg),*),
                 // SAFETY: a token exists only after the detection of every feature that this version is compiled with.
                 #[cfg(all(target_arch = "x86_64", not(granule_portable)))]
                 $crate::isa::Level::Avx2(token) => unsafe { avx2(token, $($arg),*) },
