@@ -1,6 +1,6 @@
 //! The output files: the original's arrays, derived from the store.
 //!
-//! [`plan`] lists the files of a sweep, and what determines the content of each. [`survey`] inspects an output
+//! [`PlannedFiles`] lists the files of a sweep, and what determines the content of each. [`survey`] inspects an output
 //! directory and decides which files a run may write, replace and remove there. [`write()`] makes the files that are
 //! not in place. Each is written beside its place, synced, and renamed, so it is complete or absent. A run removes the
 //! manifest first and writes it last.
