@@ -28,6 +28,11 @@ const COMMANDS: &[(&str, &[&str], Prints)] = &[
     ("slurm", &["sweep.yaml", "--out", "out"], Prints::Something),
     ("slurm", &["sweep.yaml", "--out", "out", "--dry-run"], Prints::Something),
     ("slurm", &["sweep.yaml", "--out", "out", "--dry-run", "--attach"], Prints::Something),
+    (
+        "batch",
+        &["sweep.yaml", "--out", "out", "--system", "local", "--jobs", "1", "--listen", "127.0.0.1:0"],
+        Prints::Something,
+    ),
     ("identity", &["identity", "--advertise", "localhost:7000"], Prints::Something),
     ("status", &["out"], Prints::Something),
     ("status", &["out", "--json"], Prints::Something),
@@ -40,6 +45,8 @@ const COMMANDS: &[(&str, &[&str], Prints)] = &[
     ("explain", &["sweep.yaml", "--out", "out", "--json"], Prints::Something),
     ("verify", &["out"], Prints::Something),
     ("verify", &["out", "--json"], Prints::Something),
+    ("identify", &["out", "--of", "out"], Prints::Something),
+    ("identify", &["out", "--of", "out", "--json"], Prints::Something),
     ("reproduce", &["out", "--condition", "ACh", "--seed", "451", "--trial", "0"], Prints::Something),
     (
         "reproduce",
