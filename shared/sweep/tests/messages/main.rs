@@ -128,8 +128,8 @@ fn yaml_beyond_the_sweep_language() {
             "2:1 duplicate key `seeds` | it is already on line 1; keep one of them",
             "3:1 a key must be a word, not a list | write `key: value`",
             "4:1 a key must be a word, not an empty value | write `key: value`",
-            "5:1 unknown key `<<` | the keys are `granule`, `name`, `engine`, `model`, `seeds`, `trials`, `record`, `set` and \
-             `conditions`, and the groups of parameters `network`, `time`, `stimulus`, `weights`, `excitatory`, \
+            "5:1 unknown key `<<` | the keys are `granule`, `name`, `engine`, `model`, `seeds`, `trials`, `record`, `set`, \
+             `conditions` and `platform`, and the groups of parameters `network`, `time`, `stimulus`, `weights`, `excitatory`, \
              `inhibitory`, `noise`, `golgi`, `mossy_to_granule`, `mossy_to_golgi` and `golgi_to_granule`",
         ],
     );
