@@ -1,7 +1,5 @@
 //! The largest sizes of a sweep.
 
-use crate::file::Sweep;
-
 /// Largest number of conditions of a sweep.
 pub(crate) const MOST_CONDITIONS: usize = 1_000_000;
 
@@ -15,7 +13,7 @@ pub(crate) const MOST_TRIALS: u32 = 1_000_000;
 pub(crate) const MOST_PAIRS: usize = 1_000_000;
 
 /// Largest number of output files of a sweep. The manifest lists each, and commands read it whole.
-const MOST_FILES: u64 = 2_000_000;
+pub(crate) const MOST_FILES: u64 = 2_000_000;
 
 /// Largest number of trials of a sweep, over all conditions and seeds. They must fit in the memory of a coordinator.
 pub const MOST_TRIALS_OF_SWEEP: u64 = 10_000_000;
@@ -23,7 +21,7 @@ pub const MOST_TRIALS_OF_SWEEP: u64 = 10_000_000;
 /// The error of a sweep that is too large or empty. The message follows a subject: "asks for …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct SizeProblem(String);
+pub struct SizeProblem(pub(crate) String);
 
 /// Checks conditions × seeds × trials against every limit of sweep files, and against
 /// [`MOST_TRIALS_OF_SWEEP`].
@@ -45,20 +43,6 @@ pub fn check_size(conditions: usize, seeds: usize, trials: u32) -> Result<(), Si
     within("pairs of a condition and a seed", pairs, MOST_PAIRS as u64)?;
     within("trials of each condition and seed", trials.into(), MOST_TRIALS.into())?;
     within("trials", all, MOST_TRIALS_OF_SWEEP)
-}
-
-/// Checks that a sweep does not make too many output files.
-///
-/// # Errors
-/// If it does.
-pub fn check_files(sweep: &Sweep) -> Result<(), SizeProblem> {
-    let of_seed: u64 = sweep.conditions.iter().map(|of| of.files(sweep.trials).count() as u64).sum();
-    match of_seed * sweep.seeds.len() as u64 {
-        count if count > MOST_FILES => Err(SizeProblem(format!(
-            "asks for {count} output files, more than the {MOST_FILES} a sweep can have"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

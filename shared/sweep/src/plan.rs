@@ -7,6 +7,7 @@ use granule_engine::{CohortKey, Engine, Fingerprint, Model, StreamKey, TrialKey}
 
 use crate::condition::Condition;
 use crate::file::Sweep;
+use crate::limits::{MOST_FILES, SizeProblem};
 
 /// Largest number of conditions that are computed together. With more conditions, sharing saves little, and a trial of
 /// a cohort is the smallest unit of work for a worker.
@@ -150,6 +151,20 @@ impl Plan {
     pub fn place(&self, condition: usize, seed: usize) -> (usize, usize) {
         let (group, variant) = self.places[condition];
         (seed * self.groups + group as usize, variant.into())
+    }
+}
+
+/// Checks that a sweep does not make too many output files.
+///
+/// # Errors
+/// If it does.
+pub fn check_files(sweep: &Sweep) -> Result<(), SizeProblem> {
+    let of_seed: u64 = sweep.conditions.iter().map(|of| of.files(sweep.trials).count() as u64).sum();
+    match of_seed * sweep.seeds.len() as u64 {
+        count if count > MOST_FILES => Err(SizeProblem(format!(
+            "asks for {count} output files, more than the {MOST_FILES} a sweep can have"
+        ))),
+        _ => Ok(()),
     }
 }
 
