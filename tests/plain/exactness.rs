@@ -52,8 +52,12 @@ fn the_published_files_of_every_platform() {
 #[test]
 fn old_files_are_identified() {
     let place = Place::new();
-    let sweep =
-        Sweep { seeds: vec![3, 9], trials: 5, conditions: vec!["ACh", "{ name: mine }"], ..Sweep::small() };
+    let sweep = Sweep {
+        seeds: vec![3, 9],
+        trials: 5,
+        conditions: vec!["ACh", "{ name: same, base: ACh }", "{ name: mine }"],
+        ..Sweep::small()
+    };
     let of = |platform: &str| format!("{}\nplatform: {platform}\n", sweep.to_yaml());
     place.write("sweep.yaml", of("osx-64"));
     place.run(&["run", "sweep.yaml", "--out", "old"]).succeeded();

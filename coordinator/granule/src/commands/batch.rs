@@ -3,7 +3,7 @@
 //! The coordinator runs here. Each job is one worker, which finds the coordinator by the access file. A job that ends
 //! before the sweep is complete is submitted again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, raise};
 
 use crate::batch::{BatchError, BatchSystem, Placeholders, SYSTEMS};
 use crate::cli::{self, exit};
-use crate::commands::entrance::{Entrance, EntranceError};
+use crate::commands::entrance::{Entrance, EntranceError, Starter};
 use crate::commands::run::{config, program};
 use crate::commands::serve::DRAIN_WITHIN;
 use crate::commands::sweep_file::model_path;
@@ -54,26 +54,17 @@ pub(crate) fn run(arguments: &cli::Batch) -> Result<(), Failure> {
         None => std::env::current_exe().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?,
     };
     let program = program(common.worker_program.as_ref())?;
-    let jobs: Arc<OnceLock<Jobs>> = Arc::new(OnceLock::new());
+    let known: OnceLock<Arc<Jobs>> = OnceLock::new();
     let result = sweep_run::run(
         &RunOrder::of(common),
         |out| {
             let place = out.path().join(DIRECTORY);
             let place = std::path::absolute(&place).unwrap_or(place);
-            let _ = jobs.set(Jobs::new(system, arguments, granule, place));
-            let jobs = Arc::clone(&jobs);
-            let start = move |access: &Path| {
-                let Some(known) = jobs.get() else { return Ok(()) };
-                if known.start(access)? {
-                    let (jobs, access) = (Arc::clone(&jobs), access.to_owned());
-                    std::thread::spawn(move || jobs.get().map(|jobs| jobs.watch(&access)));
-                }
-                Ok(())
-            };
-            Entrance::for_jobs(arguments.listen, arguments.interface.clone(), out, Box::new(start))
+            let jobs = known.get_or_init(|| Arc::new(Jobs::new(system, arguments, granule, place)));
+            Entrance::for_jobs(arguments.listen, arguments.interface.clone(), out, Arc::clone(jobs) as _)
         },
         |sweep| {
-            if let Some(jobs) = jobs.get() {
+            if let Some(jobs) = known.get() {
                 let model = model_path(&common.sweep, sweep);
                 let _ = jobs.sweep.set((sweep.name.clone(), model));
             }
@@ -94,7 +85,7 @@ pub(crate) fn run(arguments: &cli::Batch) -> Result<(), Failure> {
             }
         },
     );
-    let Some(jobs) = jobs.get() else { return result };
+    let Some(jobs) = known.get() else { return result };
     jobs.cancel();
     let why = jobs.state().failure.take();
     result.map_err(|failure| match why {
@@ -164,6 +155,10 @@ struct State {
     /// Jobs that failed, without another in between.
     failures: u32,
     is_watched: bool,
+    /// Jobs that the last query did not find. Some systems do not know a new job at once, so two queries count.
+    missing: BTreeSet<String>,
+    /// Whether all trials are computed. Jobs that end then are not replaced.
+    rests: bool,
     /// Whether the run is over, and no more jobs are submitted.
     is_over: bool,
     /// Why this process ended the run.
@@ -187,25 +182,6 @@ impl Jobs {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Submits the jobs that are missing. Returns whether they have to be watched from then on.
-    fn start(&self, access: &Path) -> Result<bool, EntranceError> {
-        let wrong = |source| EntranceError::Jobs { path: self.place.clone(), source };
-        let is_link = fs::symlink_metadata(&self.place).is_ok_and(|found| !found.is_dir());
-        if is_link {
-            return Err(wrong(std::io::ErrorKind::NotADirectory.into()));
-        }
-        fs::create_dir_all(&self.place).map_err(wrong)?;
-        let access = std::path::absolute(access).map_err(wrong)?;
-        let mut state = self.state();
-        if state.alive.is_empty() {
-            self.adopt(&mut state)?;
-        }
-        self.fill_up(&mut state, &access)?;
-        let count = state.alive.len() as u64;
-        line(&format!("submitted: {}; scripts and logs: {}", plural(count, "job"), shown(&self.place)));
-        Ok(!std::mem::replace(&mut state.is_watched, true))
     }
 
     /// Finds the jobs of a coordinator that was killed.
@@ -292,47 +268,64 @@ impl Jobs {
     fn watch(&self, access: &Path) {
         loop {
             std::thread::sleep(ASK_EVERY);
-            let jobs: Vec<String> = self.state().alive.keys().cloned().collect();
-            // A query that fails says nothing about the job.
-            let ended: Vec<String> =
-                jobs.into_iter().filter(|job| matches!(self.system.is_alive(job), Ok(false))).collect();
-            let mut state = self.state();
-            if state.is_over {
-                return;
-            }
-            for job in ended {
-                let Some((submitted, log)) = state.alive.remove(&job) else { continue };
-                let is_failure = submitted.elapsed() < TOO_SOON;
-                state.failures = if is_failure { state.failures + 1 } else { 0 };
-                line(&format!("job {job} has ended; its log: {}", shown(&log)));
-            }
-            let refilled = match state.failures {
-                MOST_FAILURES.. => {
-                    let help = "their logs may say why; `granule init --batch` writes the file of a system";
-                    Err(format!(
-                        "error: {MOST_FAILURES} jobs ended soon after their submission\n  help: {help}"
-                    ))
-                }
-                _ => self.fill_up(&mut state, access).map_err(|error| {
-                    let help = error.help().map_or(String::new(), |help| format!("\n  help: {help}"));
-                    format!("error: {error}{help}")
-                }),
-            };
-            if let Err(why) = refilled {
-                state.is_over = true;
-                state.failure = Some(why);
-                drop(state);
-                // The run ends as after the signal of a user: all that counts is stored.
-                let _ = raise(Signal::SIGTERM);
+            if !self.look(access) {
                 return;
             }
         }
+    }
+
+    /// Replaces jobs that have ended. Returns whether the run continues.
+    fn look(&self, access: &Path) -> bool {
+        let jobs: Vec<String> = self.state().alive.keys().cloned().collect();
+        // A query that fails says nothing about the job.
+        let ended: Vec<String> =
+            jobs.into_iter().filter(|job| matches!(self.system.is_alive(job), Ok(false))).collect();
+        let mut state = self.state();
+        if state.is_over {
+            return false;
+        }
+        if state.rests {
+            return true;
+        }
+        let before = std::mem::take(&mut state.missing);
+        let (ended, missing): (Vec<String>, Vec<String>) =
+            ended.into_iter().partition(|job| before.contains(job));
+        state.missing.extend(missing);
+        for job in ended {
+            let Some((submitted, log)) = state.alive.remove(&job) else { continue };
+            let is_failure = submitted.elapsed() < TOO_SOON;
+            state.failures = if is_failure { state.failures + 1 } else { 0 };
+            line(&format!("job {job} has ended; its log: {}", shown(&log)));
+        }
+        let refilled = match state.failures {
+            MOST_FAILURES.. => {
+                let help = "their logs may say why; `granule init --batch` writes the file of a system";
+                Err(format!("error: {MOST_FAILURES} jobs ended soon after their submission\n  help: {help}"))
+            }
+            _ => self.fill_up(&mut state, access).map_err(|error| {
+                let help = error.help().map_or(String::new(), |help| format!("\n  help: {help}"));
+                format!("error: {error}{help}")
+            }),
+        };
+        if let Err(why) = refilled {
+            state.is_over = true;
+            state.failure = Some(why);
+            drop(state);
+            // The run ends as after the signal of a user: all that counts is stored.
+            let _ = raise(Signal::SIGTERM);
+            return false;
+        }
+        true
     }
 
     /// Cancels the jobs that are left.
     fn cancel(&self) {
         let mut state = self.state();
         state.is_over = true;
+        // A complete sweep starts no jobs. Those of a killed coordinator are not of this run.
+        if !state.is_watched && state.alive.is_empty() {
+            return;
+        }
         for job in std::mem::take(&mut state.alive).into_keys() {
             // Most workers have ended with the sweep, so their jobs are unknown by now.
             if let Err(error @ (BatchError::Start { .. } | BatchError::Lacks { .. })) =
@@ -342,5 +335,90 @@ impl Jobs {
             }
         }
         let _ = fs::remove_file(self.place.join(JOBS));
+    }
+}
+
+impl Starter for Jobs {
+    fn start(self: Arc<Self>, access: &Path) -> Result<(), EntranceError> {
+        let wrong = |source| EntranceError::Jobs { path: self.place.clone(), source };
+        let is_link = fs::symlink_metadata(&self.place).is_ok_and(|found| !found.is_dir());
+        if is_link {
+            return Err(wrong(std::io::ErrorKind::NotADirectory.into()));
+        }
+        fs::create_dir_all(&self.place).map_err(wrong)?;
+        let access = std::path::absolute(access).map_err(wrong)?;
+        let mut state = self.state();
+        // Jobs may have ended while this coordinator rested.
+        let known: Vec<String> = state.alive.keys().cloned().collect();
+        for job in known {
+            if !self.system.is_alive(&job)? {
+                state.alive.remove(&job);
+            }
+        }
+        if state.alive.is_empty() {
+            self.adopt(&mut state)?;
+        }
+        self.fill_up(&mut state, &access)?;
+        let count = state.alive.len() as u64;
+        line(&format!("submitted: {}; scripts and logs: {}", plural(count, "job"), shown(&self.place)));
+        state.rests = false;
+        if !std::mem::replace(&mut state.is_watched, true) {
+            let jobs = Arc::clone(&self);
+            std::thread::spawn(move || jobs.watch(&access));
+        }
+        Ok(())
+    }
+
+    fn rest(&self) {
+        self.state().rests = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns jobs of a system that does not know any job, in a directory of their own.
+    fn jobs(place: &Path) -> Jobs {
+        let text = "granule-batch: 1\nsubmit: [basename, '{script}', .job]\njob: '{job}'\nstatus: ['false', '{job}']\n\
+                    cancel: ['true', '{job}']\nscript: '{command}'\n";
+        Jobs {
+            system: BatchSystem::parse(text).unwrap(),
+            wanted: 2,
+            threads: 1,
+            time: None,
+            options: Vec::new(),
+            granule: PathBuf::from("granule"),
+            place: place.to_owned(),
+            sweep: OnceLock::new(),
+            state: Mutex::default(),
+        }
+    }
+
+    fn alive(jobs: &Jobs) -> Vec<String> {
+        jobs.state().alive.keys().cloned().collect()
+    }
+
+    #[test]
+    fn jobs_are_replaced_only_while_trials_are_computed() {
+        let place = tempfile::tempdir().unwrap();
+        let jobs = jobs(place.path());
+        let access = place.path().join("access.json");
+        jobs.fill_up(&mut jobs.state(), &access).unwrap();
+        assert_eq!(alive(&jobs), ["job-1", "job-2"]);
+        assert!(jobs.look(&access));
+        assert_eq!(alive(&jobs), ["job-1", "job-2"], "one query may be too early");
+        jobs.rest();
+        assert!(jobs.look(&access) && jobs.look(&access));
+        assert_eq!(alive(&jobs), ["job-1", "job-2"], "workers end when all trials are computed");
+        jobs.state().rests = false;
+        // As if they had run for a while.
+        let long = Instant::now().checked_sub(2 * TOO_SOON).unwrap();
+        jobs.state().alive.values_mut().for_each(|(submitted, _)| *submitted = long);
+        assert!(jobs.look(&access) && jobs.look(&access));
+        assert_eq!(alive(&jobs), ["job-3", "job-4"]);
+        jobs.cancel();
+        assert!(!jobs.look(&access));
+        assert!(!place.path().join(JOBS).exists());
     }
 }

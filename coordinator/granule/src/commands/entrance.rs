@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use granule_server::driver::{Reception, Tls, listen};
 use granule_server::identity::{self, AdvertiseError, Identity, IdentityError, Origin, addresses};
@@ -54,18 +54,16 @@ pub(crate) struct Served {
     /// The identity whose files are removed at the end.
     identity: Mutex<Option<Identity>>,
     /// Starts workers, given the access file. Otherwise, the user starts them.
-    starts: Option<Starter>,
+    starts: Option<Arc<dyn Starter>>,
 }
 
-/// Starts workers when the entrance is open.
-type Start = Box<dyn Fn(&Path) -> Result<(), EntranceError> + Send + Sync>;
+/// Starts workers while trials are computed.
+pub(crate) trait Starter: fmt::Debug + Send + Sync {
+    /// Starts workers, or those that are missing. The entrance is open, and this is its access file.
+    fn start(self: Arc<Self>, access: &Path) -> Result<(), EntranceError>;
 
-struct Starter(Start);
-
-impl fmt::Debug for Starter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Starter")
-    }
+    /// Starts no more workers until [`Starter::start`] is called again: all trials are computed.
+    fn rest(&self);
 }
 
 /// The reason that the entrance cannot be opened.
@@ -159,12 +157,12 @@ impl Entrance {
         }))
     }
 
-    /// Returns the entrance for workers that are jobs of a batch system. `start` submits them.
+    /// Returns the entrance for workers that are jobs of a batch system. `starter` submits them.
     pub(crate) fn for_jobs(
         listen: SocketAddr,
         interface: Option<String>,
         out: &Directory,
-        start: Start,
+        starter: Arc<dyn Starter>,
     ) -> Entrance {
         Entrance::Served(Box::new(Served {
             listen,
@@ -177,7 +175,7 @@ impl Entrance {
             prepared: None,
             secret: Mutex::new(None),
             identity: Mutex::new(None),
-            starts: Some(Starter(start)),
+            starts: Some(starter),
         }))
     }
 
@@ -225,6 +223,15 @@ impl Entrance {
                 Ok(Reception { listener: bind(*listen)?, tls: None, secret })
             }
             Entrance::Served(served) => served.open(),
+        }
+    }
+
+    /// Starts no more workers: all trials are computed, and files are written. The entrance may be opened again.
+    pub(crate) fn rest(&self) {
+        if let Entrance::Served(served) = self
+            && let Some(starter) = &served.starts
+        {
+            starter.rest();
         }
     }
 
@@ -381,8 +388,8 @@ impl Served {
 
     /// Starts workers, or prints how the user starts them.
     fn invite(&self) -> Result<(), EntranceError> {
-        if let Some(Starter(start)) = &self.starts {
-            return start(&self.access);
+        if let Some(starter) = &self.starts {
+            return Arc::clone(starter).start(&self.access);
         }
         line(&format!("to add workers: granule worker --access {}", shell_path(&self.access)));
         Ok(())

@@ -14,7 +14,7 @@ use granule_engine::space::Kind;
 use granule_engine::{Inconsistent, Value};
 use granule_outputs::archive::{Archive, ArchiveError, check_directory, keep_still};
 use granule_outputs::survey::sha256;
-use granule_outputs::{OutputSource, PlannedFiles, failed, read_weights_and_type, rederive};
+use granule_outputs::{OutputSource, PlannedFile, PlannedFiles, failed, read_weights_and_type, rederive};
 use granule_sweep::Sweep;
 use granule_system::files;
 use granule_text::{one_line, plural};
@@ -150,8 +150,9 @@ fn derived(out: &Path, store: Option<&Path>) -> Result<Origins, Failure> {
             None => sweep.clone(),
         };
         let planned = PlannedFiles::new(&sweep);
-        let new: Vec<u32> =
-            planned.iter().filter(|file| !made.contains_key(&file.identity)).map(|file| file.index).collect();
+        let new: Vec<PlannedFile> =
+            planned.iter().filter(|file| !made.contains_key(&file.identity)).collect();
+        let indices: Vec<u32> = new.iter().map(|file| file.index).collect();
         let source = OutputSource {
             sweep: &sweep,
             plan: &plan,
@@ -159,12 +160,10 @@ fn derived(out: &Path, store: Option<&Path>) -> Result<Origins, Failure> {
             is_interrupted: &|| false,
             on_file: &|| {},
         };
-        let hashes = rederive(&planned, &new, &source).map_err(ArchiveError::from)?;
-        let mut hashes = hashes.into_iter();
+        let hashes = rederive(&planned, &indices, &source).map_err(ArchiveError::from)?;
+        made.extend(new.into_iter().zip(hashes).map(|(file, (_, sha256))| (file.identity, sha256)));
         for file in planned.iter() {
-            let sha256 =
-                made.entry(file.identity.clone()).or_insert_with(|| hashes.next().unwrap_or_default().1);
-            let all = origins.entry(sha256.clone()).or_default();
+            let all = origins.entry(made[&file.identity].clone()).or_default();
             let seed = sweep.seeds[file.pair().1];
             let own = platform.map(str::to_owned);
             match all.iter_mut().find(|origin| (origin.seed, origin.file.as_str()) == (seed, file.name())) {

@@ -583,6 +583,7 @@ impl PreparedRun {
             interrupted,
         )
         .await;
+        self.entrance.rest();
         forward.abort();
         computed.trials += missing.saturating_sub(self.inventory(self.plan.trials).missing);
         match result {
