@@ -45,6 +45,8 @@ fn the_schema_takes_every_sweep_there_is() {
         let blocks = page.split("\n```").filter_map(|block| block.strip_prefix("yaml\n"));
         all.extend(blocks.map(|block| (path.clone(), block.to_owned())));
     }
+    let platform = "engine: brian2-2.2.1\nplatform: osx-64\nconditions: [Control]\n";
+    all.push((PathBuf::from("a parameter without a group"), platform.to_owned()));
     assert!(all.len() > 20, "{}", all.len());
     for (path, text) in all {
         assert!(
@@ -71,6 +73,7 @@ fn the_schema_refuses_other_shapes() {
         "conditions: [Control]\ngranule: 2",
         "conditions: [Control]\ngranule: { tonic_facto: 1 }",
         "conditions: [Control]\nnoise: own",
+        "conditions: [Control]\nplatform: linux",
         "conditions: [Control]\nrecord: { conductances: some }",
         "conditions: [Control]\nrecord: none",
         "conditions: [Control]\nrecord: [weights]",
@@ -102,7 +105,11 @@ fn the_schema_tells_editors_of_every_parameter_and_preset() {
         assert!(description.starts_with(parameter.meaning), "{description}");
         assert!(definitions["settings"]["properties"][parameter.path].is_object(), "{}", parameter.path);
         assert!(definitions["axes"]["properties"][parameter.path].is_object(), "{}", parameter.path);
-        let (group, key) = parameter.path.split_once('.').expect("a dotted path");
+        let Some((group, key)) = parameter.path.split_once('.') else {
+            let reference = serde_json::json!({ "$ref": format!("#/$defs/{}", parameter.path) });
+            assert_eq!(schema["else"]["properties"][parameter.path], reference);
+            continue;
+        };
         let at_top = &schema["else"]["properties"][group];
         let at_top = if at_top["anyOf"].is_array() { &at_top["anyOf"][1] } else { at_top };
         assert!(at_top["properties"][key].is_object(), "{}", parameter.path);
