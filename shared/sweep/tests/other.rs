@@ -246,8 +246,8 @@ fn messages_take_their_examples_from_the_engine() {
         &[
             "this version reads format 1 of sweep files, not a mapping \
              | write `granule: 1`, or use another version of granule",
-            "unknown key `noise` | the keys are `granule`, `name`, `engine`, `model`, `seeds`, `trials`, `record`, `set` and \
-             `conditions`, and the groups of parameters `chain`",
+            "unknown key `noise` | the keys are `granule`, `name`, `engine`, `model`, `seeds`, `trials`, `record`, `set`, \
+             `conditions` and `order`, and the groups of parameters `chain`",
             "`record` must be `all` or a mapping, not `none` | write `{ trace: false }`",
             "`order` cannot be `bak` | did you mean `back`?",
             "unknown parameter `x.y` | parameters are in the groups `chain`",
