@@ -190,7 +190,7 @@ fn code(text: &str) -> Vec<(usize, &str)> {
             if indent == of_item && (trimmed.starts_with('}') || line.ends_with(';')) {
                 skipped = None;
             }
-        } else if trimmed == "#[cfg(test)]" {
+        } else if trimmed == "#[cfg(test)]" || trimmed.starts_with("#[cfg(all(test, ") {
             skipped = Some(indent);
         } else if !trimmed.starts_with("//") {
             code.push((i + 1, line));
@@ -300,6 +300,37 @@ fn code_that_the_compiler_cannot_check_is_in_one_place() {
         let found = code(&text).into_iter().find(|(_, line)| uses(line));
         assert_eq!(found.is_some(), UNCHECKED.contains(&file.as_str()), "{file}: {found:?}");
     }
+}
+
+/// One module knows what differs between systems; a page lists the files that call functions which Windows lacks.
+#[test]
+fn one_module_knows_how_systems_differ() {
+    const MODULE: &str = "shared/system/src/os.rs";
+    let of_systems = ["\"/proc", "\"/sys", "target_os", "target_vendor", "cfg(unix", "cfg(windows"];
+    let of_unix =
+        ["std::os::unix", "std::os::fd", "tokio::signal::unix", "tokio::net::unix", "nix::", "rustix::"];
+    let mut unix = BTreeSet::new();
+    for (file, text) in sources() {
+        if !file.contains("/src/") || file.ends_with("/tests.rs") {
+            continue;
+        }
+        let lines = code(&text);
+        let has = |words: &[&str]| {
+            lines.iter().find(|(_, line)| words.iter().any(|word| line.contains(word))).map(|(_, line)| *line)
+        };
+        if file != MODULE {
+            assert_eq!(has(&of_systems), None, "{file}");
+        }
+        if has(&of_unix).is_some() {
+            unix.insert(file);
+        }
+    }
+    let page = read("docs/platforms.md");
+    let (_, list) = page.split_once("## Windows").expect("a list of files");
+    let listed: Vec<String> =
+        list.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs")).map(str::to_owned).collect();
+    assert_eq!(listed.iter().cloned().collect::<BTreeSet<_>>(), unix);
+    assert_eq!(listed.len(), unix.len(), "a file is listed twice");
 }
 
 #[test]

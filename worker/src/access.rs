@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use granule_system::files;
+use granule_system::os;
 use granule_system::private::{self, PrivateError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -213,8 +214,7 @@ impl Access {
     /// `<(…)`. It can be read only once, and the shell decides who else may read it.
     #[must_use]
     pub fn is_read_once(path: &Path) -> bool {
-        let opened = ["/dev/stdin", "/dev/fd", "/proc/self/fd"];
-        path == Path::new("-") || opened.iter().any(|of| path.starts_with(of))
+        path == Path::new("-") || os::is_name_of_open(path)
     }
 
     /// Writes the access file for its owner alone, and replaces an existing one.

@@ -27,8 +27,8 @@ use granule_text::from_outside;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use crate::model::LocalModel;
 
@@ -579,7 +579,7 @@ impl Process {
             Broken::Invalid(what) => format!("broke the protocol: {what}"),
             Broken::System(error) => format!("cannot be reached: {error}"),
             Broken::Closed => match self.status(END_WITHIN) {
-                Some(WaitStatus::Exited(_, 0)) if is_greeting => {
+                Some(status) if is_greeting && status.exit_status() == Some(0) => {
                     format!("exited before it answered the greeting; {MUST}")
                 }
                 Some(status) => ended(status),
@@ -603,16 +603,17 @@ impl Process {
 
     /// Waits for the exit of the process, at most this long. The process stays a zombie, so that its group keeps its
     /// number.
-    fn status(&self, within: Duration) -> Option<WaitStatus> {
+    fn status(&self, within: Duration) -> Option<WaitIdStatus> {
         let due = Instant::now() + within;
-        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let guard = rustix::process::Pid::from_child(&self.guard);
         loop {
-            match waitid(Id::Pid(self.id()), look) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) if Instant::now() < due => {
+            match waitid(WaitId::Pid(guard), look) {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) | Err(rustix::io::Errno::INTR) if Instant::now() < due => {
                     thread::sleep(Duration::from_millis(2));
                 }
-                Ok(WaitStatus::StillAlive) | Err(_) => return None,
-                Ok(status) => return Some(status),
+                Ok(None) | Err(_) => return None,
             }
         }
     }
@@ -658,22 +659,22 @@ impl Drop for Process {
 
 /// Returns how a program ended, to be read after "the program". Its guard exits with its code, or with 128 and the
 /// number of the signal that ended it, as shells do.
-fn ended(status: WaitStatus) -> String {
+fn ended(status: WaitIdStatus) -> String {
     let by_signal = |signal: i32| {
         let name = Signal::try_from(signal).map_or(String::new(), |signal| format!(" ({signal})"));
         format!("was killed by signal {signal}{name}")
     };
-    match status {
-        WaitStatus::Exited(_, 126 | 127) => {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(126 | 127), _) => {
             "cannot be run: the first word of `program` must be an executable file or a command in PATH"
                 .to_owned()
         }
-        WaitStatus::Exited(_, TOO_MUCH_MEMORY) => "used more memory than `limits: { memory: … }`".to_owned(),
-        WaitStatus::Exited(_, 0) => "exited before it answered".to_owned(),
-        WaitStatus::Exited(_, code) if Signal::try_from(code - 128).is_ok() => by_signal(code - 128),
-        WaitStatus::Exited(_, code) => format!("exited with code {code}"),
-        WaitStatus::Signaled(_, signal, _) => by_signal(signal as i32),
-        _ => "ended".to_owned(),
+        (Some(TOO_MUCH_MEMORY), _) => "used more memory than `limits: { memory: … }`".to_owned(),
+        (Some(0), _) => "exited before it answered".to_owned(),
+        (Some(code), _) if Signal::try_from(code - 128).is_ok() => by_signal(code - 128),
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => by_signal(signal),
+        (None, None) => "ended".to_owned(),
     }
 }
 

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use granule_engine::output::Size;
 use granule_sweep::Plan;
-use nix::sys::statfs::{BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC, statfs};
-use nix::sys::statvfs::statvfs;
+use granule_system::os;
 
 /// The file system of a path, which need not exist, and the bytes that are free there for this user.
 #[derive(Clone, Debug)]
@@ -25,12 +24,8 @@ impl FreeSpace {
         let absolute = std::path::absolute(path).ok()?;
         let at = absolute.ancestors().find(|path| path.exists())?.to_owned();
         let device = std::fs::metadata(&at).ok()?.dev();
-        let said = statvfs(&at).ok().filter(|said| said.blocks() > 0)?;
-        let free = said.blocks_available().saturating_mul(said.fragment_size());
-        // The numbers are those of OpenZFS, bcachefs and NTFS, which not every version of the system's headers names.
-        const COMPRESSING: [i64; 5] =
-            [BTRFS_SUPER_MAGIC.0, F2FS_SUPER_MAGIC.0, 0x2fc1_2fc1, 0xca45_1a4e, 0x5346_544e];
-        let compresses = statfs(&at).is_ok_and(|said| COMPRESSING.contains(&said.filesystem_type().0));
+        let free = os::free_space(&at)?;
+        let compresses = os::compresses(&at);
         Some(FreeSpace { at, device, free, compresses })
     }
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use granule_engine::output::Size;
 use granule_engine::{Engines, TrialKey};
 use granule_sweep::{Plan, Record, Sweep};
-use granule_system::files::{self, Directory, kind_of};
+use granule_system::files::{self, Directory, kind_of_stat};
 use granule_system::hex;
 use granule_system::threads::side_by_side;
 use rayon::prelude::*;
@@ -800,7 +800,7 @@ impl SeedDirectories<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Seed::Nothing,
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 let stat = self.out.stat(OsStr::new(name)).map_err(wrong)?;
-                match stat.map_or("something else", |stat| kind_of(stat.st_mode)) {
+                match stat.map_or("something else", |stat| kind_of_stat(&stat)) {
                     "a symbolic link" => match self.out.below_linked(OsStr::new(name)) {
                         Ok(directory) => Seed::Linked(directory),
                         Err(_) => Seed::Other("a symbolic link"),
@@ -827,7 +827,7 @@ impl SeedDirectories<'_> {
         let stat = directory.stat(name).map_err(failed("look at", &self.out.path().join(path)))?;
         Ok(match stat {
             None => There::Nothing,
-            Some(stat) => match kind_of(stat.st_mode) {
+            Some(stat) => match kind_of_stat(&stat) {
                 "a file" => There::File(Stamp::of_stat(&stat)),
                 kind => There::Other(self.out.path().join(path), kind),
             },

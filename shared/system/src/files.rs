@@ -27,6 +27,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno as CallErrno;
 
+use crate::os;
+
 /// Opens a file for reading. Follows links.
 ///
 /// # Errors
@@ -59,7 +61,7 @@ pub fn check_regular(file: &File) -> io::Result<()> {
 /// Returns the kind of file that a mode stands for, in words with an article.
 #[must_use]
 pub fn kind_of(mode: u32) -> &'static str {
-    match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
+    match SFlag::from_bits_truncate(mode as nix::libc::mode_t & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => "a file",
         SFlag::S_IFDIR => "a directory",
         SFlag::S_IFLNK => "a symbolic link",
@@ -67,6 +69,12 @@ pub fn kind_of(mode: u32) -> &'static str {
         SFlag::S_IFSOCK => "a socket",
         _ => "a device",
     }
+}
+
+/// Returns the kind of file of a status, as [`kind_of`].
+#[must_use]
+pub fn kind_of_stat(stat: &FileStat) -> &'static str {
+    kind_of(os::mode(stat))
 }
 
 /// Reads a regular file of at most `limit` bytes.
@@ -228,8 +236,7 @@ impl Directory {
         if self.is_at(&self.path) {
             return self.path.clone();
         }
-        let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*self.handle));
-        let found = fs::read_link(link).ok().filter(|path| self.is_at(path));
+        let found = os::path_of(&self.handle).filter(|path| self.is_at(path));
         found.unwrap_or_else(|| self.path.clone())
     }
 
@@ -261,9 +268,9 @@ impl Directory {
         let flags = harmless() | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let opened = openat(self.handle.as_fd(), name, flags, Mode::empty());
         let handle = opened.map_err(|error| match self.stat(name) {
-            Ok(Some(stat)) if kind_of(stat.st_mode) != "a directory" => io::Error::new(
+            Ok(Some(stat)) if kind_of_stat(&stat) != "a directory" => io::Error::new(
                 io::ErrorKind::NotADirectory,
-                format!("it is {}, not a directory", kind_of(stat.st_mode)),
+                format!("it is {}, not a directory", kind_of_stat(&stat)),
             ),
             _ => error.into(),
         })?;
@@ -363,7 +370,7 @@ impl Directory {
     /// If the system refuses.
     pub fn remove(&self, name: &OsStr) -> io::Result<bool> {
         match self.stat(name)? {
-            Some(stat) if kind_of(stat.st_mode) == "a file" => {}
+            Some(stat) if kind_of_stat(&stat) == "a file" => {}
             _ => return Ok(false),
         }
         match unlinkat(self.handle.as_fd(), name, UnlinkatFlags::NoRemoveDir) {

@@ -8,6 +8,7 @@
 //! - [`threads`]: as many threads as the system allows
 //! - [`limits`]: the limit that causes an error
 //! - [`memory`]: the memory of processes
+//! - [`os`]: where operating systems differ
 //! - [`exit`]: the exit codes
 //!
 //! This crate must not depend on sweeps, stores, outputs or the protocol. Of the workspace it uses only the
@@ -19,6 +20,7 @@ pub mod exit;
 pub mod files;
 pub mod limits;
 pub mod memory;
+pub mod os;
 pub mod private;
 pub mod shell;
 pub mod stamp;

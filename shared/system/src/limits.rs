@@ -1,13 +1,13 @@
 //! The limits that the system sets on this process: what they leave, and which of them causes an error.
 
 use std::error::Error;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::getuid;
+
+use crate::os;
 
 /// Raises the soft limit on open files to the hard limit. Every worker is a connection, every connection is a
 /// file, and the soft limit is often 1024.
@@ -29,8 +29,7 @@ fn files() -> Option<u64> {
 /// Returns how many more files this process can open.
 pub fn files_left() -> usize {
     // If the system does not list open files, assume the three standard streams.
-    let open = fs::read_dir("/proc/self/fd").map_or(3, |files| files.count() as u64);
-    left(files(), open)
+    left(files(), os::open_files().unwrap_or(3) as u64)
 }
 
 fn left(most: Option<u64>, open: u64) -> usize {
@@ -58,11 +57,11 @@ pub fn behind_io(error: &io::Error) -> Option<String> {
     match Errno::from_raw(error.raw_os_error()?) {
         Errno::EMFILE => Some(of_files()),
         Errno::ENFILE => {
-            let most = fs::read_to_string("/proc/sys/fs/file-max").unwrap_or_default();
-            let most = most.trim();
+            let most =
+                os::most_open_files().map_or_else(String::new, |(file, most)| format!(" ({file}: {most})"));
             Some(format!(
-                "this machine has reached its limit of open files (/proc/sys/fs/file-max: {most}); ask its \
-                 administrator to raise it, or use fewer workers"
+                "this machine has reached its limit of open files{most}; ask its administrator to raise it, or use \
+                 fewer workers"
             ))
         }
         Errno::EAGAIN => processes(),
@@ -86,15 +85,14 @@ fn processes() -> Option<String> {
     let mut limits = Vec::new();
     let user = getuid();
     // The limit does not apply to root.
-    if let Ok((most, _)) = getrlimit(Resource::RLIMIT_NPROC)
-        && most != RLIM_INFINITY
+    if let Some(most) = os::most_processes()
         && !user.is_root()
     {
         limits.push(format!(
             "user {user} is limited to {most} processes and threads (RLIMIT_NPROC, `ulimit -u`)"
         ));
     }
-    for (file, most) in fs::read_to_string("/proc/self/cgroup").iter().flat_map(|groups| groups_of(groups)) {
+    for (file, most) in os::groups() {
         limits.push(format!(
             "this control group is limited to {most} processes and threads ({})",
             file.display()
@@ -104,31 +102,6 @@ fn processes() -> Option<String> {
         return None;
     }
     Some(format!("{}; raise the limit, or use fewer workers and threads", limits.join("; ")))
-}
-
-/// Returns the limited control groups of a process, as `/proc/self/cgroup` lists them: the file of each
-/// limit, and its value.
-fn groups_of(list: &str) -> Vec<(PathBuf, u64)> {
-    let mut found = Vec::new();
-    for line in list.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else { continue };
-        let mount = match controllers {
-            "" => Path::new("/sys/fs/cgroup"),
-            _ if controllers.split(',').any(|controller| controller == "pids") => {
-                Path::new("/sys/fs/cgroup/pids")
-            }
-            _ => continue,
-        };
-        // The limits of enclosing groups apply, too.
-        for group in Path::new(group.trim_start_matches('/')).ancestors() {
-            let file = mount.join(group).join("pids.max");
-            if let Some(most) = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) {
-                found.push((file, most));
-            }
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -163,10 +136,5 @@ mod tests {
     #[test]
     fn files_that_are_open_are_not_left() {
         assert_eq!([left(Some(10), 3), left(Some(3), 10), left(None, 3)], [7, 0, usize::MAX]);
-    }
-
-    #[test]
-    fn only_groups_with_a_limit_count() {
-        assert_eq!(groups_of("0::/nowhere\n3:cpu,cpuacct:/\nnonsense\n").len(), groups_of("0::/\n").len());
     }
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 
+use crate::os;
+
 /// A file that changed less than this before it was read may change again without its times changing. The
 /// clocks of file systems have steps of up to two seconds, and the clocks of two machines may differ by less
 /// than this.
@@ -78,7 +80,7 @@ impl Stamp {
     /// Returns the stamp of a file with this status.
     pub fn of_stat(stat: &FileStat) -> Stamp {
         Stamp {
-            device: stat.st_dev,
+            device: os::device(stat),
             inode: stat.st_ino,
             bytes: u64::try_from(stat.st_size).unwrap_or_default(),
             modified: (stat.st_mtime, stat.st_mtime_nsec),

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
-use crate::files::kind_of;
+use crate::files::kind_of_stat;
 
 /// Standard input of this process.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl StandardOutput {
 /// Duplicates the file for the same stream. Returns it, and whether it is a socket.
 fn take(file: impl AsFd) -> io::Result<(OwnedFd, bool)> {
     let file = file.as_fd().try_clone_to_owned()?;
-    let is_socket = kind_of(fstat(&file)?.st_mode) == "a socket";
+    let is_socket = kind_of_stat(&fstat(&file)?) == "a socket";
     Ok((file, is_socket))
 }
 

@@ -14,7 +14,7 @@ use granule_outputs::selection::{self, Selection, check_trial, conditions_of, se
 use granule_outputs::survey::sha256;
 use granule_outputs::{OutputError, PlannedFile, PlannedFiles, directory_of_seed};
 use granule_server::view::log::line;
-use granule_system::files::{self, Directory, kind_of};
+use granule_system::files::{self, Directory, kind_of_stat};
 use granule_system::hex;
 use granule_text::plural;
 use nix::sys::stat::Mode;
@@ -340,7 +340,7 @@ impl<'a> Album<'a> {
         let sha256 = hex(&Sha256::digest(bytes));
         let earlier = &place.earlier;
         if let Some(stat) = directory.stat(&name).map_err(wrong)? {
-            let is_file = kind_of(stat.st_mode) == "a file";
+            let is_file = kind_of_stat(&stat) == "a file";
             let is_ours = || {
                 let found = hash_of(&directory, &name);
                 // As it was drawn, or as this drawing would write it.

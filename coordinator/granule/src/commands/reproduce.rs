@@ -10,6 +10,7 @@ use granule_outputs::archive::{Archive, ArchiveError};
 use granule_outputs::selection::{check_trial, condition_of, seed_of};
 use granule_program::Runner;
 use granule_store::StoreError;
+use granule_system::os;
 use granule_worker::program::Processes;
 use serde::Serialize;
 
@@ -17,7 +18,6 @@ use crate::cli::{self, exit};
 use crate::commands::plan::compute_one;
 use crate::commands::sweep_file::read_model;
 use crate::commands::sweep_run::MAY_DEPEND;
-use crate::commands::this_process::this_program;
 use crate::engines::ENGINES;
 use crate::failure::Failure;
 use crate::stdout::{ReportHead, StdoutReader, both, say, say_json};
@@ -146,7 +146,7 @@ fn attach(engine: &'static dyn Engine, arguments: &cli::Reproduce) -> Result<(),
         );
         return wrong(&message, "use the files with which the sweep was run; manifest.json has their hashes");
     }
-    let granule = this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let granule = os::this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let runner: Arc<dyn Runner> = Arc::new(Processes::new(model, program, granule, 1));
     program.attach(&runner);
     Ok(())

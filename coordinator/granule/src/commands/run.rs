@@ -6,13 +6,13 @@ use std::time::Duration;
 use granule_farm::scheduler::{LEASE_TARGET, SchedulerConfig};
 use granule_server::driver::RunOptions;
 use granule_sweep::Sweep;
+use granule_system::os;
 
 use crate::cli::{self, exit};
 use crate::commands::entrance::Entrance;
 use crate::commands::sweep_file::model_path;
 use crate::commands::sweep_run::{self, RunOrder};
 use crate::commands::this_machine::cores;
-use crate::commands::this_process::this_program;
 use crate::failure::Failure;
 
 pub(crate) fn run(arguments: &cli::RunArgs) -> Result<(), Failure> {
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &cli::RunArgs) -> Result<(), Failure> {
 pub(crate) fn program(given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     match given {
         Some(program) => Ok(program.clone()),
-        None => this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None)),
+        None => os::this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None)),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Signals that ask the program to stop: SIGINT, SIGTERM and SIGHUP; and SIGUSR1, with which schedulers warn of a
 //! SIGTERM.
 
-use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
 use granule_server::view::log::{self, line};
 use granule_server::view::stderr;
 use granule_system::exit;
+use granule_system::os;
 use granule_system::threads;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -84,7 +84,11 @@ impl Signals {
     /// # Errors
     /// When the system refuses. Then each signal ends the process.
     pub(crate) fn new() -> io::Result<Signals> {
-        let hangups = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        // If the system does not tell, SIGHUP is left as it is.
+        let hangups = match os::is_hangup_ignored() {
+            Some(false) => Some(signal(SignalKind::hangup())?),
+            _ => None,
+        };
         let interrupts = signal(SignalKind::interrupt())?;
         let terminations = signal(SignalKind::terminate())?;
         let warnings = signal(SignalKind::user_defined1())?;
@@ -117,18 +121,6 @@ async fn hangup(hangups: Option<&mut Signal>) {
         Some(hangups) => _ = hangups.recv().await,
         None => std::future::pending().await,
     }
-}
-
-/// Whether this process ignores SIGHUP. If the system does not report that, SIGHUP is left as it is.
-fn is_hangup_ignored() -> bool {
-    fs::read_to_string("/proc/self/status").map_or(true, |status| ignores_hangup(&status))
-}
-
-/// The same, from the text of `/proc/self/status`.
-fn ignores_hangup(status: &str) -> bool {
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    // One bit for each signal. That of SIGHUP is the lowest.
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_none_or(|mask| mask & 1 == 1)
 }
 
 /// Turns the first signal into a request to stop. Ends the process on the second, after this message. This runs in a
@@ -179,13 +171,5 @@ mod tests {
         }
         assert!(!Terminate.is_urgent(Terminate, soon) && !Terminate.is_urgent(HangUp, soon));
         assert!(Terminate.is_urgent(Interrupt, soon));
-    }
-
-    #[test]
-    fn nohup_is_seen_in_the_mask_of_ignored_signals() {
-        let status = |mask: &str| format!("Name:\tgranule\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\n");
-        assert!(ignores_hangup(&status("0000000000001001")));
-        assert!(!ignores_hangup(&status("0000000000001000")));
-        assert!(ignores_hangup("Name:\tgranule\n"), "unknown");
     }
 }

@@ -1,17 +1,8 @@
-//! This process: its executable, its command and its CPU time.
-
-use std::io;
-use std::path::PathBuf;
+//! This process: its command and its CPU time.
 
 use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::failure::shell_word;
-
-/// Returns this executable. On Linux, its path stays valid even if the file is replaced meanwhile.
-pub(crate) fn this_program() -> io::Result<PathBuf> {
-    let own = PathBuf::from("/proc/self/exe");
-    if own.exists() { Ok(own) } else { std::env::current_exe() }
-}
 
 /// Returns this command, quoted so that it can be typed into a shell.
 pub(crate) fn command_line() -> String {

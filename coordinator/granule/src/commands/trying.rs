@@ -8,6 +8,7 @@ use granule_engine::{Digest, Model, TrialSpikes};
 use granule_farm::catalogue::first_difference;
 use granule_server::view::log::line;
 use granule_sweep::{Condition, Overrides};
+use granule_system::os;
 use granule_text::words::brief;
 use granule_text::{lines, one_line, plural};
 use granule_worker::program::{Processes, SingleTrial};
@@ -15,7 +16,6 @@ use granule_worker::program::{Processes, SingleTrial};
 use crate::cli::{self, exit};
 use crate::commands::sweep_file::read_model;
 use crate::commands::sweep_run::MAY_DEPEND;
-use crate::commands::this_process::this_program;
 use crate::failure::{Failure, shown};
 use crate::stdout::say;
 
@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &cli::Try) -> Result<(), Failure> {
     let (local, program) = read_model(path)?;
     let condition = condition(arguments, program.engine())?;
     let model = &condition.model;
-    let granule = this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let granule = os::this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     let processes = Processes::new(local, program, granule, 1);
     let compute = |times| {
         let computed = with_notice(|| processes.once(model, *seed, *trial, times));

@@ -11,6 +11,7 @@ use granule_farm::session::{Introduction, Patience, SessionEnd};
 use granule_program::Runner;
 use granule_server::view::log::{self, line};
 use granule_system::limits;
+use granule_system::os;
 use granule_system::standard::{StandardInput, StandardOutput};
 use granule_system::threads;
 use granule_text::plural;
@@ -24,7 +25,6 @@ use crate::cli::{self, exit};
 use crate::commands::signals::Signals;
 use crate::commands::sweep_file::read_model;
 use crate::commands::this_machine::{cores, host};
-use crate::commands::this_process::this_program;
 use crate::failure::Failure;
 
 /// How long a worker looks for its coordinator by default.
@@ -176,7 +176,7 @@ fn start_program(path: &Path, threads: u32, unfit: u8) -> Result<StartedProgram,
         true => Failure { code: unfit, ..failure },
         false => failure,
     })?;
-    let granule = this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
+    let granule = os::this_program().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?;
     // A worker uses all the threads that it may use, and no more.
     let threads = (threads / program.file().threads).max(1);
     let processes = Arc::new(Processes::new(model, program, granule, threads));
