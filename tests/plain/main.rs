@@ -11,7 +11,6 @@ mod cluster;
 mod cookbook;
 #[cfg(target_os = "linux")]
 mod data;
-mod engines;
 mod exactness;
 mod figures;
 mod fuzz_corpus;

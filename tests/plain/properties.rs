@@ -8,7 +8,7 @@ use std::fs;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::support::{Hashes, Place};
+use crate::support::{Hashes, Place, Sweep, Trials};
 
 /// A condition in a sweep file, without its name.
 #[derive(Clone, Debug)]
@@ -208,4 +208,18 @@ fn nested_designs_keep_their_points() {
         };
         check(&random(draws), &random(draws + 2));
     });
+}
+
+/// As for `brian2-2.2.1`: workers, shards and resuming change nothing.
+#[test]
+fn workers_and_shards_change_nothing_of_pcg() {
+    let sweep = Sweep { engine: "pcg", seeds: vec![451, 7], trials: 9, ..Sweep::small() };
+    let undisturbed = sweep.undisturbed();
+    let place = Place::new();
+    place.sweep("first.yaml", &Sweep { seeds: vec![7], trials: 4, ..sweep });
+    place.run(&["run", "first.yaml", "--out", "out", "--workers", "1"]).succeeded();
+    place.sweep("sweep.yaml", &Sweep { engine: "pcg", seeds: vec![451, 7], trials: 9, ..Sweep::small() });
+    place.run(&["run", "sweep.yaml", "--out", "out", "--workers", "3", "--shard-trials", "2"]).succeeded();
+    assert_eq!(place.trials("out"), Trials { computed: 42, reused: 12 });
+    assert_eq!(place.outputs("out"), undisturbed);
 }

@@ -10,7 +10,7 @@ use granule_granular::ENGINES;
 use granule_program::Program;
 use granule_sweep::{Overrides, Plan, model_of, parse, parse_model};
 
-use crate::support::{Place, root};
+use crate::support::{Place, root, sha256};
 
 /// Every crate by directory, with the crates of the workspace on which it may depend. No dependency points back.
 const ARROWS: [(&str, &[&str]); 16] = [
@@ -489,6 +489,28 @@ fn every_sweep_can_be_run() {
         assert_eq!(sweep.name, stem, "{file}: outputs would lie where nobody looks for them");
         assert!(!Plan::new(&sweep).is_empty(), "{file}");
     }
+}
+
+/// The recorded run on aarch64 had the engines, files and test vectors of today.
+#[test]
+fn the_log_of_aarch64_is_of_these_engines() {
+    let log = read("docs/aarch64.log");
+    for engine in ENGINES {
+        let revision = format!("{} (revision {})", engine.name(), engine.revision());
+        assert!(log.contains(&revision), "{revision}: run `.ci/aarch64 --log`");
+    }
+    assert!(log.contains("\nbuild: aarch64-unknown-linux-gnu, "));
+    for platform in ["", ".osx-64", ".win-64"] {
+        let list = read(format!("tests/expected/ci-10trials{platform}.sha256"));
+        assert_eq!(list.lines().count(), 16);
+        for line in list.lines() {
+            assert!(log.contains(line), "{line}");
+        }
+    }
+    assert!(
+        log.contains(&format!("sha256 {}  docs/engines.json", sha256(&root().join("docs/engines.json"))))
+    );
+    assert!(log.trim_end().ends_with("no file differs"));
 }
 
 #[test]

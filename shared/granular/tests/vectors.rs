@@ -1,10 +1,12 @@
 //! The test vectors of `docs/engines.md`, which check other implementations of engine `pcg`. `docs/engines.json` has
-//! the values of this implementation. To write the file: `GRANULE_REGENERATE=1 cargo test --release -p granule --test
-//! plain engines::`.
+//! the values of this implementation. To write the file: `GRANULE_REGENERATE=1 cargo test --release -p granule-granular
+//! --test vectors`.
 
 use std::fs;
+use std::path::Path;
 
 use granule_engine::space::{self, CellFactor};
+use granule_engine::spikes::Digesting;
 use granule_engine::{Digest, Spike, Start, TrialSpikes};
 use granule_granular::derive::Structure;
 use granule_granular::isa::Isa;
@@ -16,8 +18,6 @@ use granule_granular::trial::ReadyCohort;
 use granule_granular::weights::{RandomWeights, cell_factors};
 use granule_granular::{GOLGI, GRANULE, Layer, Method, Parameters};
 use serde_json::{Value, json};
-
-use crate::support::{Place, Sweep, Trials, root};
 
 const SEED: u32 = 451;
 const SMALL: NetworkSize = NetworkSize { mossy_fibers: 40, granule_cells: 64, golgi_cells: 5 };
@@ -257,7 +257,7 @@ fn vectors() -> Value {
 
 #[test]
 fn the_vectors_of_the_documentation_are_ours() {
-    let path = root().join("docs/engines.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/engines.json");
     let found = vectors();
     if std::env::var_os("GRANULE_REGENERATE").is_some() {
         fs::write(&path, serde_json::to_string_pretty(&found).expect("JSON") + "\n").expect("written");
@@ -299,16 +299,25 @@ fn noise_of_another_number_is_another() {
     assert_ne!(run(&other), run(&models()[0]));
 }
 
-/// As for `brian2-2.2.1`: workers, shards and resuming change nothing.
+/// The spikes of the case of which the authors of the original publish the files' hashes (`sweeps/ci-10trials.yaml`).
+/// The number was computed on x86-64.
 #[test]
-fn workers_and_shards_change_nothing() {
-    let sweep = Sweep { engine: "pcg", seeds: vec![451, 7], trials: 9, ..Sweep::small() };
-    let undisturbed = sweep.undisturbed();
-    let place = Place::new();
-    place.sweep("first.yaml", &Sweep { seeds: vec![7], trials: 4, ..sweep });
-    place.run(&["run", "first.yaml", "--out", "out", "--workers", "1"]).succeeded();
-    place.sweep("sweep.yaml", &Sweep { engine: "pcg", seeds: vec![451, 7], trials: 9, ..Sweep::small() });
-    place.run(&["run", "sweep.yaml", "--out", "out", "--workers", "3", "--shard-trials", "2"]).succeeded();
-    assert_eq!(place.trials("out"), Trials { computed: 42, reused: 12 });
-    assert_eq!(place.outputs("out"), undisturbed);
+fn spikes_of_the_published_case_have_the_bits_of_x86_64() {
+    let size = NetworkSize { mossy_fibers: 78, granule_cells: 1024, golgi_cells: 7 };
+    let model = |name| {
+        let parameters = Parameters { network: size, ..Parameters::default() };
+        let parameters = parameters.with(preset(name).expect("a preset").overrides).expect("they fit");
+        Layer::new(Method::Brian2_2_2_1, parameters).expect("a network")
+    };
+    let models = ["Control", "GABAzine", "ACh"].map(model);
+    let cohort = ReadyCohort::new(Isa::best(), &models, SEED, 10).expect("one network");
+    let mut trials = cohort.trials(Start::default());
+    let mut digest = Digesting::default();
+    for trial in 0..10 {
+        trials.simulate(trial).iter().for_each(|of| digest.update(&of.encode()));
+    }
+    assert_eq!(
+        digest.finish().to_string(),
+        "87de120d2b9dcffd6e408938e5239da2dc19af746ba4504283febbb103682c51"
+    );
 }
