@@ -1,6 +1,6 @@
-//! The test vectors of `docs/engines.md`, which check other implementations of engine `pcg`. `docs/engines.json` has
-//! the values of this implementation. To write the file: `GRANULE_REGENERATE=1 cargo test --release -p granule-granular
-//! --test vectors`.
+//! The spikes of a published case of engine `brian2-2.2.1`, and the test vectors of `docs/engines.md`, which check other
+//! implementations of engine `pcg`. `docs/engines.json` has the values of this implementation. To write the file:
+//! `GRANULE_REGENERATE=1 cargo test --release -p granule-granular --test vectors`.
 
 use std::fs;
 use std::path::Path;

@@ -61,7 +61,7 @@ pub fn check_regular(file: &File) -> io::Result<()> {
 /// Returns the kind of file that a mode stands for, in words with an article.
 #[must_use]
 pub fn kind_of(mode: u32) -> &'static str {
-    match SFlag::from_bits_truncate(mode as nix::libc::mode_t & SFlag::S_IFMT.bits()) {
+    match os::file_type(mode) {
         SFlag::S_IFREG => "a file",
         SFlag::S_IFDIR => "a directory",
         SFlag::S_IFLNK => "a symbolic link",

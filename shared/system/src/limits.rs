@@ -4,26 +4,22 @@ use std::error::Error;
 use std::io;
 
 use nix::errno::Errno;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::getuid;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::os;
 
 /// Raises the soft limit on open files to the hard limit. Every worker is a connection, every connection is a
 /// file, and the soft limit is often 1024.
 pub fn raise_files() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // If the limit cannot be raised, the soft limit must suffice.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // If the limit cannot be raised, the soft limit must suffice.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Returns how many files this process may have open; `None` if that is unlimited.
 fn files() -> Option<u64> {
-    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    (soft != RLIM_INFINITY).then_some(soft)
+    getrlimit(Resource::Nofile).current
 }
 
 /// Returns how many more files this process can open.
@@ -85,7 +81,7 @@ fn processes() -> Option<String> {
     let mut limits = Vec::new();
     let user = getuid();
     // The limit does not apply to root.
-    if let Some(most) = os::most_processes()
+    if let Some(most) = getrlimit(Resource::Nproc).current
         && !user.is_root()
     {
         limits.push(format!(

@@ -1,15 +1,14 @@
-//! Where operating systems differ. Everything else in the workspace calls what POSIX systems share.
+//! Where operating systems differ. Everything else in the workspace calls what Linux and macOS share.
 //!
-//! A function returns `None` if the system does not tell. Its caller then does without the answer. On systems
-//! other than Linux this holds for all answers from `/proc` and `/sys`.
+//! If the system does not tell, a function returns `None` or nothing, and its caller does without the answer. On
+//! systems other than Linux this holds for all answers from `/proc` and `/sys`.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::FileStat;
+use nix::sys::stat::{FileStat, SFlag};
 use rustix::fs::statvfs;
-use rustix::process::{Resource, getrlimit};
 
 /// Returns the executable of this process. On Linux, the path stays valid even if the file is replaced meanwhile.
 ///
@@ -55,6 +54,12 @@ pub fn mode(stat: &FileStat) -> u32 {
     stat.st_mode.into()
 }
 
+/// Returns the part of a mode that states the file type, as [`SFlag`].
+#[allow(clippy::unnecessary_cast, reason = "not all systems have 32 bits here")]
+pub fn file_type(mode: u32) -> SFlag {
+    SFlag::from_bits_truncate(mode as nix::libc::mode_t & SFlag::S_IFMT.bits())
+}
+
 /// Returns the device of a status, as `std` does. The type of the field is that of the system.
 #[allow(clippy::unnecessary_cast, reason = "not all systems have 64 bits here")]
 pub fn device(stat: &FileStat) -> u64 {
@@ -95,11 +100,6 @@ pub fn open_files() -> Option<usize> {
 pub fn most_open_files() -> Option<(&'static str, String)> {
     let file = "/proc/sys/fs/file-max";
     Some((file, fs::read_to_string(file).ok()?.trim().to_owned()))
-}
-
-/// Returns the limit on processes and threads of this user; `None` if there is none.
-pub fn most_processes() -> Option<u64> {
-    getrlimit(Resource::Nproc).current
 }
 
 /// Returns the limits on processes and threads of this process's control groups: file and value of each.
