@@ -495,7 +495,19 @@ fn a_sweep_that_was_changed_while_its_job_ran_is_completed_as_it_is_now() {
         let options = ", and with --time=30 (now --time=20); granule submits the remaining trials when that job \
             has ended";
         wait_for("the second follows", || second.stderr().contains(options).then_some(()));
+        // The first command sees the end of the job only when the next one uses the directory.
+        send(first.id(), Signal::SIGSTOP);
         workers.iter().for_each(|id| send(*id, Signal::SIGCONT));
+        let next = wait_for("the next job's coordinator", || {
+            let is_open = job(place)?.0 != id && place.path(OUT).join("access.json").exists();
+            place.processes().into_iter().find(|process| is_open && is_coordinator(*process))
+        });
+        send(next, Signal::SIGSTOP);
+        send(first.id(), Signal::SIGCONT);
+        wait_for("the first follows the next job", || {
+            first.stderr().contains("is already submitted").then_some(())
+        });
+        send(next, Signal::SIGCONT);
         for following in [first, second] {
             let ended = following.end().succeeded();
             assert!(ended.stdout.contains("complete, 36 of 36 trials stored"), "{ended:#?}");

@@ -556,10 +556,12 @@ impl Request<'_> {
     fn end(&self, record: &JobRecord, state: JobState, is_of_another: bool) -> Result<Next, Failure> {
         let job = &record.job;
         let rest = directory_status::look(&self.out);
-        if let Ok(rest) = &rest
-            && rest.is_complete()
-        {
-            let is_well = matches!(state, JobState::Ended(JobEnding::Completed) | JobState::Unknown);
+        let complete = rest.as_ref().ok().filter(|rest| rest.is_complete());
+        // Slurm reports this of a job that has computed its sweep. Another command may have submitted the next job
+        // since, which uses the directory now.
+        let has_completed = state == JobState::Ended(JobEnding::Completed);
+        if complete.is_some() || has_completed {
+            let is_well = has_completed || state == JobState::Unknown;
             // The sweep file may have been changed since.
             let mut sweep = read_sweep(&self.arguments.sweep).inspect_err(|_| {
                 line(&format!(
@@ -568,7 +570,9 @@ impl Request<'_> {
                 ));
             })?;
             archive::survey(ENGINES, &self.out, &mut sweep)?;
-            if directory_status::is_complete(&self.out, &sweep) {
+            if let Some(rest) = complete
+                && directory_status::is_complete(&self.out, &sweep)
+            {
                 if !is_well {
                     line(&format!("note: job {job} {}, but the sweep is complete", state.describe()));
                 }
@@ -577,7 +581,8 @@ impl Request<'_> {
             let is_changed = ResolvedSweep::of(&sweep) != ResolvedSweep::of(&self.sweep);
             if is_well && (is_changed || is_of_another) {
                 line(&format!(
-                    "job {job} has computed the earlier version of the sweep; submitting the remaining trials"
+                    "job {job} has computed the earlier version of the sweep; another job computes the remaining \
+                        trials"
                 ));
                 return Ok(Next::Again);
             }
