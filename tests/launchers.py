@@ -8,11 +8,15 @@ needs mpirun (Open MPI), distributed and ray. GRANULE is the program.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +30,27 @@ PATIENCE = 300
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def connections(port: int) -> int:
+    """Returns the number of connections to a port of this machine."""
+    lines = [line for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()[1:]]
+    ends = [(line.split()[2], line.split()[3]) for line in lines]
+    return sum(1 for remote, state in ends if int(remote.rsplit(":", 1)[1], 16) == port and state == "01")
+
+
+def gather(coordinator: subprocess.Popen[bytes], access: Path, workers: int) -> None:
+    """Stops the coordinator until all workers are connected, so that none comes after the end of the sweep."""
+    while not access.exists() and coordinator.poll() is None:
+        time.sleep(0.01)
+    coordinator.send_signal(signal.SIGSTOP)
+    port = int(json.loads(access.read_text())["addresses"][0].rsplit(":", 1)[1])
+    connected, last = 0, time.monotonic()
+    while connected < workers and time.monotonic() < last + PATIENCE / 5:
+        before, connected = connected, connections(port)
+        last = time.monotonic() if connected > before else last
+        time.sleep(0.05)
+    coordinator.send_signal(signal.SIGCONT)
 
 
 def main() -> None:
@@ -52,6 +77,10 @@ def main() -> None:
             # A relative path means another directory in a worker of Ray.
             command = [str(Path(place, part)) if part.endswith("access.json") else part for part in command]
             coordinator = subprocess.Popen([str(program), *serve[1:]], cwd=place, env=environment)
+            # Ray starts one for each core.
+            workers = (os.cpu_count() or 1) if "ray" in name else 2
+            access = Path(place, "out/ci-10trials/access.json")
+            threading.Thread(target=gather, args=(coordinator, access, workers), daemon=True).start()
             try:
                 subprocess.run(command, cwd=place, env=environment, check=True, timeout=PATIENCE)
                 assert coordinator.wait(PATIENCE) == 0, f"{name}: the coordinator failed"

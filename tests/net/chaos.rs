@@ -92,7 +92,13 @@ fn workers_are_killed_and_suspended_at_random() {
     while most < LONG_TRIALS * 3 / 5 {
         let victim = random.random_range(0..workers.len());
         let (worker, is_suspended) = &mut workers[victim];
-        match random.random_range(0..5) {
+        // Three of each come first, so that there are enough.
+        let action = match (kills, stops) {
+            (0..3, _) => 0,
+            (_, 0..3) if !*is_suspended => 2,
+            _ => random.random_range(0..5),
+        };
+        match action {
             0 | 1 => {
                 worker.signal(Signal::SIGKILL);
                 kills += 1;
@@ -210,7 +216,7 @@ fn a_suspended_coordinator_blames_nobody() {
 #[test]
 fn a_coordinator_killed_when_all_is_done_sends_its_workers_home_when_it_is_started_again() {
     for tls in [&[][..], &["--advertise", "127.0.0.1"]] {
-        let place = place_of(&Sweep::small());
+        let place = place_of(&Sweep::slow());
         let mut serve = place.serve(&[tls, &["--lease-seconds", "2"]].concat());
         let files = ["out/access.json", "out/coordinator.pem"].map(|file| place.path(file));
         let copy = |file: &std::path::PathBuf| file.with_extension("kept");
@@ -665,7 +671,7 @@ fn a_coordinator_that_is_told_to_end_is_waited_for() {
 fn workers_leave_when_their_time_is_over_or_there_is_nothing_to_do() {
     let place = place_of(&Sweep::slow());
     let mut serve = place.serve(&["--shard-trials", "1"]);
-    let mut limited = place.worker(&["--threads", "1", "--time-limit", "2s"]);
+    let mut limited = place.worker(&["--threads", "1", "--time-limit", "6s"]);
     let mut idle = place.worker(&["--threads", "1", "--idle-timeout", "1s"]);
     for worker in [&mut limited, &mut idle] {
         worker.until("it is connected", |worker| worker.stderr().contains("connected to").then_some(()));
@@ -674,7 +680,7 @@ fn workers_leave_when_their_time_is_over_or_there_is_nothing_to_do() {
     wait_for_trials(&place, &mut serve, 10);
     serve.signal(Signal::SIGSTOP);
     // This sleep is the tested time: longer than the time limit and the idle timeout.
-    thread::sleep(Duration::from_secs(4));
+    thread::sleep(Duration::from_secs(8));
     assert!(!limited.has_ended() && !idle.has_ended(), "they have something to deliver");
     serve.signal(Signal::SIGCONT);
     for (worker, why) in

@@ -28,8 +28,12 @@ struct Served {
 
 impl Served {
     fn start(arguments: &[&str]) -> Served {
+        Served::start_sweep(&Sweep::small(), arguments)
+    }
+
+    fn start_sweep(sweep: &Sweep, arguments: &[&str]) -> Served {
         let place = Place::new();
-        place.sweep("sweep.yaml", &Sweep::small());
+        place.sweep("sweep.yaml", sweep);
         let mut serve = place.serve(arguments);
         let access = serve.until("there is an access file", |_| fs::read(place.path("out/access.json")).ok());
         let access = serde_json::from_slice(&access).expect("JSON");
@@ -330,7 +334,9 @@ fn plain_text_where_tls_is_spoken_and_the_other_way_round() {
 
 #[test]
 fn a_renewed_identity_is_not_the_old_one() {
-    let Served { place, mut serve, access } = Served::with_tls();
+    // Long enough that the worker is stopped before the end.
+    let Served { place, mut serve, access } =
+        Served::start_sweep(&Sweep::slow(), &["--advertise", "127.0.0.1"]);
     let mut worker = place.worker(&["--threads", "1"]);
     worker.until("it is connected", |worker| worker.stderr().contains("connected to").then_some(()));
     worker.signal(Signal::SIGSTOP);

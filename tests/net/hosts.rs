@@ -136,6 +136,13 @@ fn hosts_share_a_sweep_and_nobody_reads_a_secret() {
     wait_for("all workers run", || (served.running.workers().len() == 3).then_some(()));
     let processes = place.processes();
     assert_eq!(processes.len(), 5);
+    // While a process starts its program, both files are empty.
+    wait_for("all have started their programs", || {
+        let is_there = |what: &str| fs::read(what).is_ok_and(|bytes| !bytes.is_empty());
+        let has_both =
+            |id: &u32| ["cmdline", "environ"].iter().all(|what| is_there(&format!("/proc/{id}/{what}")));
+        processes.iter().all(has_both).then_some(())
+    });
     for process in processes {
         for what in ["cmdline", "environ"] {
             let bytes = fs::read(format!("/proc/{process}/{what}")).expect("it runs");

@@ -21,15 +21,22 @@ fn stand_ins(place: &Place) {
         "qsub",
         &format!("{last}; {SUBMIT}; case $1 in -terse) echo \"$job\";; *) echo \"$job.server\";; esac"),
     );
-    program("qstat", "for job; do :; done; kill -0 \"${job%%.*}\" && echo running");
-    program("qdel", of_number);
+    // While the file `down` exists, the server of PBS does not answer.
+    let down = "if [ -e down ]; then echo 'Connection refused' >&2; echo 'qstat: cannot connect to server' >&2; exit 1; fi";
+    let unknown = "case $1 in -j) echo 'Following jobs do not exist: ' >&2;; \
+                   *) echo \"qstat: Unknown Job Id $2\" >&2;; esac; exit 1";
+    program(
+        "qstat",
+        &format!("{down}; if kill -0 \"${{2%%.*}}\" 2>&-; then echo 'job_state = R'; else {unknown}; fi"),
+    );
+    program("qdel", &format!("{down}; {of_number}"));
     program(
         "bsub",
         &format!(
             "cat > $$.job; script=$$.job; {SUBMIT}; echo \"Job <$job> is submitted to queue <normal>.\""
         ),
     );
-    program("bjobs", "for job; do :; done; if kill -0 \"$job\"; then echo RUN; else echo DONE; fi");
+    program("bjobs", "for job; do :; done; if kill -0 \"$job\" 2>&-; then echo RUN; else echo DONE; fi");
     program("bkill", of_number);
     program(
         "condor_submit",
@@ -38,10 +45,10 @@ fn stand_ins(place: &Place) {
              echo 'Submitting job(s).'; echo \"1 job(s) submitted to cluster $job.\""
         ),
     );
-    program("condor_q", "kill -0 \"$1\" && echo 2");
+    program("condor_q", "if kill -0 \"$1\" 2>&-; then echo 2; fi");
     program("condor_rm", of_number);
     program("sbatch", &format!("{last}; {SUBMIT}; echo \"$job\""));
-    program("squeue", "for job; do :; done; if kill -0 \"$job\"; then echo RUNNING; fi");
+    program("squeue", "for job; do :; done; if kill -0 \"$job\" 2>&-; then echo RUNNING None; fi");
     program("scancel", of_number);
 }
 
@@ -87,8 +94,14 @@ fn every_system_runs_a_sweep() {
         }
         let script = fs::read_to_string(place.path("out/batch/job-2.job")).expect("a script");
         assert!(script.contains("worker --access") || script.contains("job-2.sh"), "{system}: {script}");
-        let limits =
-            ["walltime=00:10:00", "h_rt=00:10:00", "-W 10", "MaxRuntime = 600", "--time=00:10:00", "exec "];
+        let limits = [
+            "walltime=00:10:00",
+            "h_rt=00:10:00",
+            "-W 10",
+            "EnteredCurrentStatus > 600",
+            "--time=00:10:00",
+            "exec ",
+        ];
         assert!(limits.iter().any(|limit| script.contains(limit)), "{system}: {script}");
     }
 }
@@ -115,8 +128,21 @@ fn jobs_come_and_go_with_the_run() {
     second.until("the same workers have joined", |running| {
         (running.stderr().matches(" joined from ").count() == 2).then_some(())
     });
+    assert!(
+        second.stderr().contains("found: 2 jobs of an earlier run; submitted: 0 jobs"),
+        "{}",
+        second.stderr()
+    );
     assert_eq!(numbers(), before, "no further job was submitted");
+    // A server that does not answer says nothing about the jobs.
+    place.write("down", "");
+    second.until("it tells of the server", |running| {
+        let note = "is not known: `qstat -f ";
+        let because = "failed: Connection refused; qstat: cannot connect to server; trying again";
+        (running.stderr().contains(note) && running.stderr().contains(because)).then_some(())
+    });
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(before[0] as i32), Signal::SIGKILL).expect("a job");
+    fs::remove_file(place.path("down")).expect("a file");
     second.until("another job was submitted", |running| {
         (running.stderr().contains("has ended; its log: ") && numbers().len() == 2 && numbers() != before)
             .then_some(())
@@ -157,9 +183,24 @@ fn files_and_systems_that_are_wrong() {
     change("qsub, ", "no-qsub, ");
     check("my.yaml", 1, &["error: cannot run `no-qsub ", "help: run this where the batch system's commands"]);
     change("qsub, ", "sh, -c, 'echo no such queue >&2; exit 1', ");
-    check("my.yaml", 1, &["failed: no such queue", "help: change the file of the system"]);
+    check("my.yaml", 1, &["failed: no such queue", "help: try the command; `granule init --batch SYSTEM`"]);
     change("exec {command}", "exit 7 # {command}");
+    let ended =
+        place.start_this(batch(&place, &["--system", "local", "--jobs", "1", "--", "-q", "long"])).end();
+    ended.failed_with(2, &["cannot use local", "because: this system takes no options after `--`"]);
+    for time in ["30", "0s"] {
+        let order = ["--system", "local", "--jobs", "1", "--time", time];
+        place
+            .start_this(batch(&place, &order))
+            .end()
+            .failed_with(2, &["write it like 90s, 45m, 2h30m or 12:00:00"]);
+    }
     check("my.yaml", 1, &["error: 3 jobs ended soon after their submission", "help: their logs may say why"]);
+    // Jobs of another system are not this run's.
+    place.write("out/batch/jobs.txt", "system: sge\n1234567\n");
+    check("pbs", 2, &["another batch system (`system: sge`)", "help: name the same system with --system"]);
+    assert_eq!(fs::read_to_string(place.path("out/batch/jobs.txt")).expect("jobs"), "system: sge\n1234567\n");
+    fs::remove_file(place.path("out/batch/jobs.txt")).expect("a file");
     // A script that the user has changed stays.
     place.write("out/batch/job-1.job", "#!/bin/sh\n# mine\n");
     check("pbs", 2, &["job-1.job exists and is not a script that granule wrote", "help: move it away"]);

@@ -7,7 +7,7 @@ use granule_system::shell::shell_word;
 use nix::sys::signal::Signal;
 
 use crate::support::slurm::{Cluster, is_possible};
-use crate::support::{Ended, Hashes, Place, expected, is_connected, root, send, skip, wait_for};
+use crate::support::{Ended, Hashes, Place, expected, is_connected, is_pending, root, send, skip, wait_for};
 
 const OUT: &str = "out/ci-10trials";
 
@@ -104,7 +104,7 @@ fn stop_in_the_middle(place: &Place, count: usize) -> Option<Vec<u32>> {
         (is_so || place.path(OUT).join("manifest.json").exists()).then_some(())
     });
     workers.iter().for_each(|id| send(*id, Signal::SIGSTOP));
-    let is_in_time = place.length(&store()) < 75_000 && !place.path(OUT).join("manifest.json").exists();
+    let is_in_time = place.length(&store()) < 60_000 && !place.path(OUT).join("manifest.json").exists();
     is_in_time.then_some(workers)
 }
 
@@ -406,7 +406,9 @@ fn workers_are_taken_back_when_nobody_looks_after_them() {
         let attached = cluster.granule(place, &attach);
         wait_for("some run and some wait", || {
             let jobs = cluster.jobs();
-            (jobs.len() == 6 && jobs.iter().filter(|state| *state == "RUNNING").count() == 4).then_some(())
+            let are_known = place.path(OUT).join("slurm/workers.json").exists();
+            let running = jobs.iter().filter(|state| *state == "RUNNING").count();
+            (are_known && jobs.len() == 6 && running == 4).then_some(())
         });
         // A killed command leaves its jobs. The next command counts them, too.
         attached.signal(Signal::SIGKILL);
@@ -466,6 +468,10 @@ fn workers_that_are_warned_leave_and_their_job_ends() {
         let workers = stop_in_the_middle(place, 3)?;
         let (id, _) = job(place).expect("a job");
         cluster.does("scancel", &["--signal=USR1", &id]);
+        // Slurm delivers the signal later.
+        wait_for("all workers have the signal", || {
+            workers.iter().all(|id| is_pending(*id, Signal::SIGUSR1)).then_some(())
+        });
         workers.iter().for_each(|id| send(*id, Signal::SIGCONT));
         following.end().failed_with(3, &["srun ended before the sweep"]);
         cluster.granule(place, &slurm(&["--nodes", "3"])).end().succeeded();

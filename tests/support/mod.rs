@@ -334,8 +334,14 @@ impl Running {
     #[track_caller]
     pub fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Running) -> Option<T>) -> T {
         wait_for(what, || {
+            // Looks once more after the end, at all that the program printed.
+            let has_ended = self.has_ended();
+            if has_ended {
+                self.stdout.all();
+                self.stderr.all();
+            }
             let found = look(self);
-            assert!(found.is_some() || !self.has_ended(), "ended before {what}:\n{}", self.stderr());
+            assert!(found.is_some() || !has_ended, "ended before {what}:\n{}", self.stderr());
             found
         })
     }
@@ -421,6 +427,14 @@ pub fn can_trace() -> bool {
 /// Sends a signal to a process that may be gone.
 pub fn send(id: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(id.try_into().expect("a process id")), signal);
+}
+
+/// Whether a stopped process will get a signal when it goes on.
+pub fn is_pending(id: u32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let masks = ["ShdPnd:", "SigPnd:"].iter().filter_map(|name| status.split_once(name));
+    let masks = masks.filter_map(|(_, rest)| u64::from_str_radix(rest.split_whitespace().next()?, 16).ok());
+    masks.fold(0, |all, mask| all | mask) & (1 << (signal as i32 - 1)) != 0
 }
 
 /// Whether all threads of a process are stopped.

@@ -209,7 +209,7 @@ impl Cluster {
              SlurmctldPidFile={root}/slurmctld-{name}.pid\nSlurmdPidFile={root}/slurmd-%n.pid\n\
              SlurmctldLogFile={root}/log/slurmctld-{name}.log\nSlurmdLogFile={root}/log/slurmd-%n.log\n\
              ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\nMpiDefault=none\n\
-             SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\nReturnToService=1\nKillWait=3\n\
+             SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\nReturnToService=1\nKillWait=10\n\
              PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\nJobAcctGatherType=jobacct_gather/none\n\
              SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0\n{accounting}",
             ports[0]

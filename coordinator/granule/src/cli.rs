@@ -250,7 +250,7 @@ pub(crate) struct Batch {
     pub(crate) threads: u32,
     /// Time limit of each job, such as 45m, 2h30m or 12:00:00 [default: that of the queue]. One minute before, its worker
     /// drains.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = limit)]
     pub(crate) time: Option<Duration>,
     /// Address at which to listen for workers; by default a free port on all interfaces.
     #[arg(long, value_name = "ADDR", default_value = "0", value_parser = address::of_all_networks)]
@@ -258,7 +258,7 @@ pub(crate) struct Batch {
     /// The network interface over which workers reach this machine, such as ib0 [default: all].
     #[arg(long, value_name = "NAME")]
     pub(crate) interface: Option<String>,
-    /// The program on the nodes [default: this one].
+    /// The program on the nodes, as a path, or as a name in the PATH of the nodes [default: this one].
     #[arg(long, value_name = "FILE")]
     pub(crate) granule: Option<PathBuf>,
     /// Stop if no worker is connected for this long, such as 90s, 45m or 2h30m [default: never].
@@ -428,8 +428,8 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// The file to write, or with --model the model file, such as lif.model.yaml. An existing file is not changed
-    /// [default: sweep.yaml, or my-model.model.yaml].
+    /// The file to write, or with --model the model file, such as lif.model.yaml; - prints a single file. An existing file
+    /// is not changed [default: sweep.yaml, or my-model.model.yaml].
     pub(crate) file: Option<PathBuf>,
     /// Write a model of your own: a model file, a program in this language and a sweep file.
     #[arg(long, value_name = "LANGUAGE")]
@@ -849,6 +849,17 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
     let duration: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(duration).map_err(|_| wrong())
+}
+
+/// A time limit. A number without a unit would be seconds here and minutes in Slurm.
+fn limit(text: &str) -> Result<Duration, String> {
+    let limit = duration(text)?;
+    if limit.is_zero() || text.parse::<u32>().is_ok() {
+        return Err(format!(
+            "`{text}` is not a time limit; write it like 90s, 45m, 2h30m or 12:00:00 (hours:minutes:seconds)"
+        ));
+    }
+    Ok(limit)
 }
 
 /// A time that a worker will read.

@@ -5,17 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use granule_server::driver::RunOptions;
 use granule_server::view::log::line;
 use granule_system::files;
-use granule_text::plural;
+use granule_text::{from_outside, plural};
 use nix::sys::signal::{Signal, raise};
 
-use crate::batch::{BatchError, BatchSystem, Placeholders, SYSTEMS};
+use crate::batch::{BatchError, BatchJobState, BatchSystem, Placeholders, SYSTEMS};
 use crate::cli::{self, exit};
 use crate::commands::entrance::{Entrance, EntranceError, Starter};
 use crate::commands::run::{config, program};
@@ -28,7 +29,7 @@ use crate::failure::{Failure, shell_path, shown};
 /// Directory of the scripts and logs of jobs, in the output directory.
 pub(crate) const DIRECTORY: &str = "batch";
 
-/// The numbers of the jobs that wait or run, one on each line.
+/// The name of the system, and the numbers of the jobs that wait or run, one on each line.
 const JOBS: &str = "jobs.txt";
 
 /// Longest file of jobs, and of a batch system, in bytes.
@@ -40,8 +41,18 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 /// A job that ends this soon after its submission has failed.
 const TOO_SOON: Duration = Duration::from_secs(60);
 
-/// Number of failed jobs, one after the other, that ends the run.
+/// Number of failed jobs, one after the other, that ends the run. The same number of submissions that fail ends it if no
+/// job is left.
 const MOST_FAILURES: u32 = 3;
+
+/// How long cancelled jobs may take to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Pause between two queries about cancelled jobs.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Most jobs that a message names.
+const MOST_NAMED: usize = 5;
 
 /// How long before the time limit of its job a worker drains.
 const DRAINS_BEFORE: Duration = Duration::from_secs(60);
@@ -49,8 +60,15 @@ const DRAINS_BEFORE: Duration = Duration::from_secs(60);
 pub(crate) fn run(arguments: &cli::Batch) -> Result<(), Failure> {
     let common = &arguments.common;
     let system = system(&arguments.system)?;
+    system.check_options(&arguments.options).map_err(|error| {
+        let named = shown(Path::new(&arguments.system));
+        let message = format!("error: cannot use {named}\n  because: {error}\n  help: {}", error.help());
+        Failure::new(exit::USAGE, message)
+    })?;
     let granule = match &arguments.granule {
-        Some(path) => path.clone(),
+        // A name without a directory is looked for in the PATH of the nodes.
+        Some(name) if name.components().count() == 1 => name.clone(),
+        Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
         None => std::env::current_exe().map_err(|error| Failure::caused_by(exit::FAILED, &error, None))?,
     };
     let program = program(common.worker_program.as_ref())?;
@@ -133,6 +151,8 @@ fn system(named: &str) -> Result<BatchSystem, Failure> {
 #[derive(Debug)]
 struct Jobs {
     system: BatchSystem,
+    /// The system as the user named it.
+    named: String,
     wanted: u32,
     threads: u32,
     time: Option<Duration>,
@@ -154,6 +174,12 @@ struct State {
     last: u32,
     /// Jobs that failed, without another in between.
     failures: u32,
+    /// Submissions that failed, without another in between.
+    refusals: u32,
+    /// Jobs that are held, of which a message told.
+    held: BTreeSet<String>,
+    /// Whether the system did not answer the last query, of which a message told.
+    is_silent: bool,
     is_watched: bool,
     /// Jobs that the last query did not find. Some systems do not know a new job at once, so two queries count.
     missing: BTreeSet<String>,
@@ -169,49 +195,82 @@ impl Jobs {
     fn new(system: BatchSystem, arguments: &cli::Batch, granule: PathBuf, place: PathBuf) -> Jobs {
         Jobs {
             system,
+            named: arguments.system.clone(),
             wanted: arguments.jobs,
             threads: arguments.threads,
             time: arguments.time,
             options: arguments.options.clone(),
-            granule: std::path::absolute(&granule).unwrap_or(granule),
+            granule,
             place,
             sweep: OnceLock::new(),
             state: Mutex::default(),
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds the jobs of a coordinator that was killed.
-    fn adopt(&self, state: &mut State) -> Result<(), EntranceError> {
-        let Ok(text) = files::read(&self.place.join(JOBS), LONGEST) else { return Ok(()) };
-        for job in String::from_utf8_lossy(&text).lines().filter(|job| !job.is_empty()) {
-            if self.system.is_alive(job)? {
+    /// Returns the output directory.
+    fn out(&self) -> String {
+        self.place.parent().unwrap_or(&self.place).display().to_string()
+    }
+
+    fn job_state(&self, job: &str) -> Result<BatchJobState, BatchError> {
+        self.system.state(job, &self.out())
+    }
+
+    /// Finds the jobs of a coordinator that was killed. Returns how many there are.
+    fn adopt(&self, state: &mut State) -> Result<usize, EntranceError> {
+        let path = self.place.join(JOBS);
+        let bytes = match files::read(&path, LONGEST) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(source) => return Err(EntranceError::ReadJobs { path, source }),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines = text.lines().filter(|line| !line.is_empty());
+        match lines.next() {
+            Some(head) if head == self.head() => {}
+            Some(head) => return Err(EntranceError::OtherJobs { path, system: from_outside(head) }),
+            None => return Ok(0),
+        }
+        for job in lines {
+            if self.job_state(job)? != BatchJobState::Ended {
                 state.alive.insert(job.to_owned(), (Instant::now(), self.place.clone()));
             }
         }
         // Their logs stay as they are.
         let is_free = |number: &u32| !self.place.join(format!("job-{number}.job")).exists();
         state.last = (1..).find(|number| state.alive.is_empty() || is_free(number)).unwrap_or(1) - 1;
-        Ok(())
+        Ok(state.alive.len())
     }
 
-    /// Submits jobs until there are as many as requested.
-    fn fill_up(&self, state: &mut State, access: &Path) -> Result<(), EntranceError> {
-        while (state.alive.len() as u32) < self.wanted && !state.is_over {
-            state.last += 1;
-            let (script, log) = self.write(state.last, access)?;
-            let job = self.system.submit(&script.to_string_lossy(), &log.to_string_lossy(), &self.options)?;
+    /// Returns the first line of the file of jobs.
+    fn head(&self) -> String {
+        format!("system: {}", self.named)
+    }
+
+    /// Submits jobs until there are as many as requested, or the run is over. Returns how many it submitted.
+    fn fill_up(&self, access: &Path) -> Result<usize, EntranceError> {
+        for submitted in 0.. {
+            // Not held for long, so that the run can end in between.
+            let mut state = self.state();
+            if state.alive.len() as u32 >= self.wanted || state.is_over {
+                return Ok(submitted);
+            }
+            let number = state.last + 1;
+            let (log, values) = self.write(number, access)?;
+            let job = self.system.submit(&values, &self.options)?;
+            state.last = number;
             state.alive.insert(job, (Instant::now(), log));
-            self.note(state)?;
+            self.note(&state)?;
         }
-        Ok(())
+        Ok(0)
     }
 
-    /// Writes the script of a job. Returns the paths of the script and of the log.
-    fn write(&self, number: u32, access: &Path) -> Result<(PathBuf, PathBuf), EntranceError> {
+    /// Writes the script of a job. Returns the path of its log, and the values of placeholders.
+    fn write(&self, number: u32, access: &Path) -> Result<(PathBuf, Placeholders), EntranceError> {
         let path = |ending: &str| self.place.join(format!("job-{number}.{ending}"));
         let (script, job_script, log) = (path("job"), path("sh"), path("log"));
         let (name, model) = self.sweep.get().cloned().unwrap_or_default();
@@ -231,7 +290,9 @@ impl Jobs {
         }
         let seconds = self.time.map(|time| time.as_secs());
         let values: Placeholders = BTreeMap::from([
-            ("name", Some(format!("{name}-{number}"))),
+            ("name", Some(job_name(&name, number))),
+            ("out", Some(self.out())),
+            ("script", Some(script.display().to_string())),
             ("command", Some(command.clone())),
             ("job_script", Some(job_script.display().to_string())),
             ("log", Some(log.display().to_string())),
@@ -254,32 +315,35 @@ impl Jobs {
             };
             put().map_err(|source| EntranceError::Jobs { path: path.clone(), source })?;
         }
-        Ok((script, log))
+        Ok((log, values))
     }
 
     /// Writes down the jobs that wait or run, for the case that this process is killed.
     fn note(&self, state: &State) -> Result<(), EntranceError> {
         let path = self.place.join(JOBS);
-        let text: String = state.alive.keys().map(|job| format!("{job}\n")).collect();
+        let mut text = self.head() + "\n";
+        state.alive.keys().for_each(|job| text.extend([job, "\n"]));
         files::put(&path, text.as_bytes()).map_err(|source| EntranceError::Jobs { path, source })
     }
 
     /// Looks after the jobs until the run is over.
     fn watch(&self, access: &Path) {
+        let mut pause = ASK_EVERY;
         loop {
-            std::thread::sleep(ASK_EVERY);
+            std::thread::sleep(pause);
+            let begun = Instant::now();
             if !self.look(access) {
                 return;
             }
+            // A slow server is asked less often.
+            pause = ASK_EVERY.max(4 * begun.elapsed());
         }
     }
 
     /// Replaces jobs that have ended. Returns whether the run continues.
     fn look(&self, access: &Path) -> bool {
         let jobs: Vec<String> = self.state().alive.keys().cloned().collect();
-        // A query that fails says nothing about the job.
-        let ended: Vec<String> =
-            jobs.into_iter().filter(|job| matches!(self.system.is_alive(job), Ok(false))).collect();
+        let states: Vec<_> = jobs.into_iter().map(|job| (self.job_state(&job), job)).collect();
         let mut state = self.state();
         if state.is_over {
             return false;
@@ -287,9 +351,11 @@ impl Jobs {
         if state.rests {
             return true;
         }
+        self.tell(&mut state, &states);
+        let ended = states.into_iter().filter(|(found, _)| matches!(found, Ok(BatchJobState::Ended)));
         let before = std::mem::take(&mut state.missing);
         let (ended, missing): (Vec<String>, Vec<String>) =
-            ended.into_iter().partition(|job| before.contains(job));
+            ended.map(|(_, job)| job).partition(|job| before.contains(job));
         state.missing.extend(missing);
         for job in ended {
             let Some((submitted, log)) = state.alive.remove(&job) else { continue };
@@ -297,25 +363,61 @@ impl Jobs {
             state.failures = if is_failure { state.failures + 1 } else { 0 };
             line(&format!("job {job} has ended; its log: {}", shown(&log)));
         }
-        let refilled = match state.failures {
-            MOST_FAILURES.. => {
-                let help = "their logs may say why; `granule init --batch` writes the file of a system";
-                Err(format!("error: {MOST_FAILURES} jobs ended soon after their submission\n  help: {help}"))
-            }
-            _ => self.fill_up(&mut state, access).map_err(|error| {
-                let help = error.help().map_or(String::new(), |help| format!("\n  help: {help}"));
-                format!("error: {error}{help}")
-            }),
-        };
-        if let Err(why) = refilled {
-            state.is_over = true;
-            state.failure = Some(why);
-            drop(state);
-            // The run ends as after the signal of a user: all that counts is stored.
-            let _ = raise(Signal::SIGTERM);
-            return false;
+        if state.failures >= MOST_FAILURES {
+            let help = "their logs may say why; `granule init --batch` writes the file of a system";
+            let why =
+                format!("error: {MOST_FAILURES} jobs ended soon after their submission\n  help: {help}");
+            return self.give_up(state, why);
         }
-        true
+        drop(state);
+        let filled = self.fill_up(access);
+        let mut state = self.state();
+        let Err(error) = filled else {
+            state.refusals = 0;
+            return true;
+        };
+        state.refusals += 1;
+        // A server may be away for a while. The jobs that are left go on without it.
+        if error.is_passing() && (!state.alive.is_empty() || state.refusals < MOST_FAILURES) {
+            if state.refusals == 1 {
+                line(&format!("note: cannot submit another job: {error}; trying again"));
+            }
+            return true;
+        }
+        let help = error.help().map_or(String::new(), |help| format!("\n  help: {help}"));
+        self.give_up(state, format!("error: {error}{help}"))
+    }
+
+    /// Tells of jobs that are held, and of a system that does not answer. A query that fails says nothing about its job.
+    fn tell(&self, state: &mut State, states: &[(Result<BatchJobState, BatchError>, String)]) {
+        let failed = states.iter().find_map(|(found, job)| Some((found.as_ref().err()?, job)));
+        if let Some((error, job)) = failed.filter(|_| !state.is_silent) {
+            line(&format!("note: the state of job {job} is not known: {error}; trying again"));
+        }
+        state.is_silent = failed.is_some();
+        for (found, job) in states {
+            match found {
+                Ok(BatchJobState::Held) => {
+                    if state.held.insert(job.clone()) {
+                        line(&format!(
+                            "note: job {job} is held: it does not run before somebody releases it; if you cancel it, \
+                                granule submits another one"
+                        ));
+                    }
+                }
+                Ok(_) => drop(state.held.remove(job)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Ends the run, as after the signal of a user: all that counts is stored.
+    fn give_up(&self, mut state: MutexGuard<'_, State>, why: String) -> bool {
+        state.is_over = true;
+        state.failure = Some(why);
+        drop(state);
+        let _ = raise(Signal::SIGTERM);
+        false
     }
 
     /// Cancels the jobs that are left.
@@ -326,16 +428,60 @@ impl Jobs {
         if !state.is_watched && state.alive.is_empty() {
             return;
         }
-        for job in std::mem::take(&mut state.alive).into_keys() {
-            // Most workers have ended with the sweep, so their jobs are unknown by now.
-            if let Err(error @ (BatchError::Start { .. } | BatchError::Lacks { .. })) =
-                self.system.cancel(&job)
-            {
-                line(&format!("note: cannot cancel job {job}: {error}"));
+        let out = self.out();
+        let mut why = None;
+        let jobs: Vec<String> = state.alive.keys().cloned().collect();
+        for job in jobs {
+            match self.system.cancel(&job, &out) {
+                Ok(()) => drop(state.alive.remove(&job)),
+                Err(error) => {
+                    let is_silent = matches!(error, BatchError::Silent { .. });
+                    why.get_or_insert(error);
+                    // The other commands would take as long.
+                    if is_silent {
+                        break;
+                    }
+                }
             }
         }
-        let _ = fs::remove_file(self.place.join(JOBS));
+        // Most workers have ended with the sweep, so their jobs are ending, too, or not known by now.
+        let begun = Instant::now();
+        while let Some(error) = why.take_if(|error| !matches!(error, BatchError::Silent { .. })) {
+            state.alive.retain(|job, _| !matches!(self.job_state(job), Ok(BatchJobState::Ended)));
+            if state.alive.is_empty() || begun.elapsed() >= ENDS_WITHIN {
+                why = Some(error);
+                break;
+            }
+            why = Some(error);
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        match why {
+            Some(error) if !state.alive.is_empty() => {
+                let noted = self.note(&state).is_ok().then(|| self.place.join(JOBS));
+                let named: Vec<String> = state
+                    .alive
+                    .keys()
+                    .take(MOST_NAMED)
+                    .map(|job| self.system.cancel_command(job, &out))
+                    .collect();
+                let more = noted.map_or(String::new(), |path| format!("; all are in {}", shown(&path)));
+                line(&format!(
+                    "note: {} could not be cancelled: {error}\n  to cancel: {}{more}",
+                    plural(state.alive.len() as u64, "job"),
+                    named.join("; "),
+                ));
+            }
+            _ => drop(fs::remove_file(self.place.join(JOBS))),
+        }
     }
+}
+
+/// Returns the name of a job. The systems take letters, digits and a few signs, and some of them a letter first.
+fn job_name(sweep: &str, number: u32) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let plain: String = sweep.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let begins_with_letter = plain.starts_with(|c: char| c.is_ascii_alphabetic());
+    format!("{}{plain}-{number}", if begins_with_letter { "" } else { "granule-" })
 }
 
 impl Starter for Jobs {
@@ -349,18 +495,20 @@ impl Starter for Jobs {
         let access = std::path::absolute(access).map_err(wrong)?;
         let mut state = self.state();
         // Jobs may have ended while this coordinator rested.
-        let known: Vec<String> = state.alive.keys().cloned().collect();
-        for job in known {
-            if !self.system.is_alive(&job)? {
-                state.alive.remove(&job);
-            }
-        }
-        if state.alive.is_empty() {
-            self.adopt(&mut state)?;
-        }
-        self.fill_up(&mut state, &access)?;
-        let count = state.alive.len() as u64;
-        line(&format!("submitted: {}; scripts and logs: {}", plural(count, "job"), shown(&self.place)));
+        state.alive.retain(|job, _| !matches!(self.job_state(job), Ok(BatchJobState::Ended)));
+        let adopted = if state.alive.is_empty() { self.adopt(&mut state)? } else { 0 };
+        drop(state);
+        let submitted = self.fill_up(&access)?;
+        let found = match adopted {
+            0 => String::new(),
+            _ => format!("found: {} of an earlier run; ", plural(adopted as u64, "job")),
+        };
+        line(&format!(
+            "{found}submitted: {}; scripts and logs: {}",
+            plural(submitted as u64, "job"),
+            shown(&self.place)
+        ));
+        let mut state = self.state();
         state.rests = false;
         if !std::mem::replace(&mut state.is_watched, true) {
             let jobs = Arc::clone(&self);
@@ -384,6 +532,7 @@ mod tests {
                     cancel: ['true', '{job}']\nscript: '{command}'\n";
         Jobs {
             system: BatchSystem::parse(text).unwrap(),
+            named: "test".to_owned(),
             wanted: 2,
             threads: 1,
             time: None,
@@ -404,7 +553,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let jobs = jobs(place.path());
         let access = place.path().join("access.json");
-        jobs.fill_up(&mut jobs.state(), &access).unwrap();
+        assert_eq!(jobs.fill_up(&access).unwrap(), 2);
         assert_eq!(alive(&jobs), ["job-1", "job-2"]);
         assert!(jobs.look(&access));
         assert_eq!(alive(&jobs), ["job-1", "job-2"], "one query may be too early");

@@ -79,6 +79,10 @@ pub(crate) enum EntranceError {
     Open { path: PathBuf, source: io::Error, is_key: bool },
     #[error("cannot write {}", path.display())]
     Jobs { path: PathBuf, source: io::Error },
+    #[error("cannot read {}, which lists the jobs of an earlier run", path.display())]
+    ReadJobs { path: PathBuf, source: io::Error },
+    #[error("{} lists the jobs of an earlier run with another batch system (`{system}`)", path.display())]
+    OtherJobs { path: PathBuf, system: String },
     #[error("{} exists and is not a script that granule wrote", path.display())]
     NotScript { path: PathBuf },
     #[error(transparent)]
@@ -97,10 +101,17 @@ impl EntranceError {
             EntranceError::Advertise(AdvertiseError::Given { .. } | AdvertiseError::Interface { .. }) => {
                 exit::USAGE
             }
-            EntranceError::NotAccess { .. } | EntranceError::NotScript { .. } => exit::USAGE,
+            EntranceError::NotAccess { .. }
+            | EntranceError::NotScript { .. }
+            | EntranceError::OtherJobs { .. } => exit::USAGE,
             EntranceError::Open { source, .. } if private::is_modeless(source) => exit::USAGE,
             _ => exit::FAILED,
         }
+    }
+
+    /// Whether the same may succeed a little later.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, EntranceError::Batch(BatchError::Failed { .. } | BatchError::Silent { .. }))
     }
 
     pub(crate) fn help(&self) -> Option<String> {
@@ -112,6 +123,14 @@ impl EntranceError {
                 Some("choose another file with --access, or replace this one with --force".to_owned())
             }
             EntranceError::NotScript { .. } => Some("move it away".to_owned()),
+            EntranceError::ReadJobs { .. } => {
+                Some("cancel these jobs if they still wait or run, and remove the file".to_owned())
+            }
+            EntranceError::OtherJobs { .. } => Some(
+                "name the same system with --system; or cancel these jobs if they still wait or run, and remove the \
+                    file"
+                    .to_owned(),
+            ),
             EntranceError::Batch(error) => Some(error.help()),
             EntranceError::Open { source, is_key: false, .. } if private::is_modeless(source) => Some(
                 "--access FILE puts the access file elsewhere, such as into your home directory".to_owned(),

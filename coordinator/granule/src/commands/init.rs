@@ -33,6 +33,10 @@ pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
         }
         (Some(language), _) => model(language, arguments.file.as_deref().unwrap_or(Path::new(MODEL)))?,
     };
+    if arguments.model.is_none() && arguments.file.as_deref() == Some(Path::new("-")) {
+        files.iter().try_for_each(|(_, content)| say(content).map(|said| said.done()))?;
+        return Ok(());
+    }
     let mut made: Vec<&Path> = Vec::new();
     for (path, content) in &files {
         // Never replace an existing file.
@@ -43,7 +47,8 @@ pub(crate) fn run(arguments: &cli::Init) -> Result<(), Failure> {
         if let Err(error) = written {
             // Some files, or half of one, would be in the way of the next attempt.
             made.iter().for_each(|path| drop(fs::remove_file(path)));
-            return Err(failure(path, &error));
+            let batch = arguments.batch.iter().map(|system| format!(" --batch {system}")).collect::<String>();
+            return Err(failure(path, &error, &batch));
         }
     }
     say(&text)?.done();
@@ -91,13 +96,14 @@ fn model(language: Language, path: &Path) -> Result<(Vec<(PathBuf, String)>, Str
     Ok((files, text))
 }
 
-fn failure(path: &Path, error: &io::Error) -> Failure {
+fn failure(path: &Path, error: &io::Error, options: &str) -> Failure {
     let (what, help) = match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            ("already exists", Some("name another file: `granule init FILE`; this one was not changed"))
+            let help = format!("name another file: `granule init{options} FILE`; this one was not changed");
+            ("already exists", Some(help))
         }
         io::ErrorKind::NotFound => {
-            ("cannot be written: its directory does not exist", Some("make the directory first"))
+            ("cannot be written: its directory does not exist", Some("make the directory first".to_owned()))
         }
         _ => ("cannot be written", None),
     };

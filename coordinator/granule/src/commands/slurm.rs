@@ -220,9 +220,7 @@ impl Request<'_> {
             return Ok(Next::Nothing);
         }
         if directory_status::is_complete(&self.out, &self.sweep) {
-            say(&format!("Sweep {} is already complete, in {}\n", self.sweep.name, shown(&self.out)))?.done();
-            self.tell_of_rest().await;
-            return Ok(Next::Nothing);
+            return self.is_done().await;
         }
         let asked = self.asked(&serving);
         // From here on, a job that is submitted must be recorded before this ends.
@@ -239,6 +237,8 @@ impl Request<'_> {
             };
             match under_way {
                 Some(record) => (record, true),
+                // The job of another command may have ended while this one waited.
+                None if directory_status::is_complete(&self.out, &self.sweep) => return self.is_done().await,
                 None => (self.submit(&script, asked.clone()).await?, false),
             }
         };
@@ -279,6 +279,12 @@ impl Request<'_> {
                 job.scancel(),
             ))),
         }
+    }
+
+    async fn is_done(&self) -> Result<Next, Failure> {
+        say(&format!("Sweep {} is already complete, in {}\n", self.sweep.name, shown(&self.out)))?.done();
+        self.tell_of_rest().await;
+        Ok(Next::Nothing)
     }
 
     /// Prints a note if a job of a complete sweep still waits or runs, and Slurm reports that at once.
@@ -585,6 +591,14 @@ impl Request<'_> {
                         trials"
                 ));
                 return Ok(Next::Again);
+            }
+            // Another command, with another sweep file, extends the sweep.
+            if has_completed
+                && let Ok(rest) = &rest
+                && rest.is_busy()
+            {
+                line(&format!("job {job} has computed the sweep; another job uses the directory now"));
+                return LastWords::summary(rest.to_text()).say().map(|()| Next::Nothing);
             }
         }
         let (word, help, code) = match state {

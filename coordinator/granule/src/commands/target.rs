@@ -97,28 +97,36 @@ fn comment_of_zip(tail: &[u8]) -> Option<&[u8]> {
     tail.get(at + 22..)
 }
 
-/// The beginning of a script's second line. The SHA-256 of all that follows the line is behind it.
-const SCRIPT_HASH: &str = "# sha256 of what follows: ";
+/// The beginning of the line that shows whether a script was changed later. The SHA-256 of all other lines is behind it. It
+/// is the first line, or the second one of a script that names its interpreter.
+const SCRIPT_HASH: &str = "# sha256 of the other lines: ";
+
+/// The same of earlier versions, where it is the second line, with the SHA-256 of the lines below.
+const OLD_SCRIPT_HASH: &str = "# sha256 of what follows: ";
 
 /// Returns the script with a line that shows whether it was changed later.
 pub(crate) fn with_hash(script: &str) -> String {
-    match script.split_once('\n') {
-        Some((first, rest)) => format!("{first}\n{SCRIPT_HASH}{}\n{rest}", hex(&Sha256::digest(rest))),
-        None => script.to_owned(),
-    }
+    let at = if script.starts_with("#!") { script.find('\n').map_or(script.len(), |end| end + 1) } else { 0 };
+    let (above, below) = script.split_at(at);
+    format!("{above}{SCRIPT_HASH}{}\n{below}", hex(&Sha256::digest(script)))
 }
 
 /// Whether a script is as granule wrote it. Those of version 0.1.0 have no hash.
 fn is_script(bytes: &[u8]) -> bool {
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return false };
-    let (first, rest) = (&bytes[..end], &bytes[end + 1..]);
-    let Some(hashed) = rest.strip_prefix(SCRIPT_HASH.as_bytes()) else {
-        let mark: &[u8] = b"\n# Written by granule ";
-        return first == b"#!/bin/bash" && rest.windows(mark.len()).any(|window| window == mark);
-    };
-    let end = hashed.iter().position(|byte| *byte == b'\n').unwrap_or(hashed.len());
-    let (hash, body) = (&hashed[..end], hashed.get(end + 1..).unwrap_or_default());
-    hash == hex(&Sha256::digest(body)).as_bytes()
+    let line_end =
+        |from: usize| bytes[from..].iter().position(|byte| *byte == b'\n').map(|end| from + end + 1);
+    let Some(second) = line_end(0) else { return false };
+    for (at, mark, hashes_first) in
+        [(0, SCRIPT_HASH, true), (second, SCRIPT_HASH, true), (second, OLD_SCRIPT_HASH, false)]
+    {
+        let Some(hashed) = bytes[at..].strip_prefix(mark.as_bytes()) else { continue };
+        let below = line_end(at).unwrap_or(bytes.len());
+        let above = if hashes_first { &bytes[..at] } else { &[] };
+        let hash = hex(&Sha256::new().chain_update(above).chain_update(&bytes[below..]).finalize());
+        return hashed.starts_with(hash.as_bytes()) && below == at + mark.len() + hash.len() + 1;
+    }
+    let mark: &[u8] = b"\n# Written by granule ";
+    bytes.starts_with(b"#!/bin/bash\n") && bytes[second..].windows(mark.len()).any(|window| window == mark)
 }
 
 /// Bytes of a file that are checked, at its beginning and at its end.
@@ -240,13 +248,23 @@ mod tests {
 
     #[test]
     fn a_script_that_was_changed_is_the_users() {
-        let script = with_hash("#!/bin/bash\n# Written by granule 0.1.0 for: x\nexec true\n");
-        assert!(TargetKind::Script.is_it(script.as_bytes(), b""));
-        let changed = script.replace("exec true", "module load openmpi\nexec true");
-        assert!(!TargetKind::Script.is_it(changed.as_bytes(), b""));
-        assert!(
-            TargetKind::Script.is_it(b"#!/bin/bash\n# A sweep\n# Written by granule 0.1.0 for: x\n", b"")
-        );
-        assert!(!TargetKind::Script.is_it(b"#!/bin/bash\nrm -r x\n", b""));
+        let is_own = |script: &str| TargetKind::Script.is_it(script.as_bytes(), b"");
+        for script in ["#!/bin/bash\n# for: x\nexec true\n", "exec true\n", "batch_name = x\nqueue\n"] {
+            let script = with_hash(script);
+            assert!(is_own(&script), "{script}");
+            for (from, to) in
+                [("exec true", "module load openmpi\nexec true"), ("#!/bin", "#!/usr/bin"), ("batch", "")]
+            {
+                let changed = script.replacen(from, to, 1);
+                assert_eq!(is_own(&changed), changed == script, "{changed}");
+            }
+            assert!(!is_own(&format!("{script}# more\n")));
+            assert!(!is_own(&format!("# more\n{script}")));
+        }
+        let rest = "exec true\n";
+        assert!(is_own(&format!("#!/bin/sh\n{OLD_SCRIPT_HASH}{}\n{rest}", hex(&Sha256::digest(rest)))));
+        assert!(is_own("#!/bin/bash\n# A sweep\n# Written by granule 0.1.0 for: x\n"));
+        assert!(!is_own("#!/bin/bash\nrm -r x\n"));
+        assert!(!is_own(""));
     }
 }

@@ -341,7 +341,9 @@ impl<'a> JobArrays<'a> {
                     JobState::Ended(ending)
                         if task.ran < EARLY && *ending != JobEnding::Cancelled && wanted != Some(0) =>
                     {
-                        is_early |= self.early.insert((task.job, task.number));
+                        let is_new = self.early.insert((task.job, task.number));
+                        // The others of an array that was judged may end a little later.
+                        is_early |= is_new && task.job > self.judged;
                     }
                     JobState::Ended(_) | JobState::Unknown => {}
                 }
