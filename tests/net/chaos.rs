@@ -92,7 +92,7 @@ fn workers_are_killed_and_suspended_at_random() {
     while most < LONG_TRIALS * 3 / 5 {
         let victim = random.random_range(0..workers.len());
         let (worker, is_suspended) = &mut workers[victim];
-        // Three of each come first, so that there are enough.
+        // The first actions are three kills and three stops, because the test needs as many.
         let action = match (kills, stops) {
             (0..3, _) => 0,
             (_, 0..3) if !*is_suspended => 2,

@@ -429,7 +429,7 @@ pub fn send(id: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(id.try_into().expect("a process id")), signal);
 }
 
-/// Whether a stopped process will get a signal when it goes on.
+/// Whether a stopped process will get a signal when it resumes.
 pub fn is_pending(id: u32, signal: Signal) -> bool {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let masks = ["ShdPnd:", "SigPnd:"].iter().filter_map(|name| status.split_once(name));

@@ -62,7 +62,7 @@ pub(crate) struct BatchSystem {
     /// Texts that `status` prints about a job that has ended.
     #[serde(default)]
     ended: Vec<String>,
-    /// Texts that `status` prints about a job that does not go on before somebody releases it.
+    /// Texts that `status` prints about a job that stays in the queue until the user releases it.
     #[serde(default)]
     held: Vec<String>,
     /// Texts that `status` prints when it fails because the system does not know the job.
@@ -79,7 +79,7 @@ pub(crate) struct BatchSystem {
 pub(crate) enum BatchJobState {
     /// It waits or runs.
     Alive,
-    /// It does not go on before somebody releases it.
+    /// It stays in the queue until the user releases it.
     Held,
     /// It has ended, or the system does not know it.
     Ended,

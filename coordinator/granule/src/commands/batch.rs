@@ -176,9 +176,9 @@ struct State {
     failures: u32,
     /// Submissions that failed, without another in between.
     refusals: u32,
-    /// Jobs that are held, of which a message told.
+    /// Held jobs that a message has named.
     held: BTreeSet<String>,
-    /// Whether the system did not answer the last query, of which a message told.
+    /// Whether the last query failed. Only the first of several prints a message.
     is_silent: bool,
     is_watched: bool,
     /// Jobs that the last query did not find. Some systems do not know a new job at once, so two queries count.
@@ -377,7 +377,7 @@ impl Jobs {
             return true;
         };
         state.refusals += 1;
-        // A server may be away for a while. The jobs that are left go on without it.
+        // A server may be away for a while. The other jobs continue without it.
         if error.is_passing() && (!state.alive.is_empty() || state.refusals < MOST_FAILURES) {
             if state.refusals == 1 {
                 line(&format!("note: cannot submit another job: {error}; trying again"));
@@ -388,7 +388,7 @@ impl Jobs {
         self.give_up(state, format!("error: {error}{help}"))
     }
 
-    /// Tells of jobs that are held, and of a system that does not answer. A query that fails says nothing about its job.
+    /// Prints notes about held jobs, and about a query that failed. A failed query leaves the state of its job open.
     fn tell(&self, state: &mut State, states: &[(Result<BatchJobState, BatchError>, String)]) {
         let failed = states.iter().find_map(|(found, job)| Some((found.as_ref().err()?, job)));
         if let Some((error, job)) = failed.filter(|_| !state.is_silent) {
@@ -400,7 +400,7 @@ impl Jobs {
                 Ok(BatchJobState::Held) => {
                     if state.held.insert(job.clone()) {
                         line(&format!(
-                            "note: job {job} is held: it does not run before somebody releases it; if you cancel it, \
+                            "note: job {job} is held: it stays in the queue until you release it; if you cancel it, \
                                 granule submits another one"
                         ));
                     }
