@@ -91,7 +91,23 @@ fn old_files_are_identified() {
     place.run(&["run", "sweep.yaml", "--out", "pcg"]).succeeded();
     let found = place.run(&["identify", "pcg", "--of", "pcg"]).succeeded().stdout;
     assert!(found.ends_with("they come from sweep test\n"), "{found}");
-    place.run(&["identify", "sweep.yaml"]).failed_with(2, &["sweep.yaml is a file"]);
+    // One file; what else is there; a name of Windows; equal files of two seeds.
+    let found = place.run(&["identify", "pcg/seed-9/achWeights.npy", "--of", "pcg"]).succeeded().stdout;
+    assert!(found.contains("sweep test, seed 9, engine pcg"), "{found}");
+    place.run(&["identify", "sweep.yaml"]).failed_with(3, &["error: 1 file not identified"]);
+    fs::rename(place.path("pcg/seed-9/achWeights.npy"), place.path("pcg/seed-9/W.NPY")).expect("a file");
+    fs::create_dir_all(place.path("pcg/a/b/c/d/seed-3")).expect("directories");
+    fs::rename(place.path("pcg/seed-3/achWeights.npy"), place.path("pcg/a/b/c/d/seed-3/achWeights.npy"))
+        .expect("a file");
+    std::os::unix::fs::symlink("nothing", place.path("pcg/link.npy")).expect("a link");
+    let found = place.run(&["identify", "pcg", "--of", "pcg"]).succeeded().stdout;
+    assert!(found.contains("seed-9/W.NPY ") && found.contains("a/b/c/d/seed-3/achWeights.npy "), "{found}");
+    assert!(found.contains("other files, 1 link\n"), "{found}");
+    let whole = fs::read(place.path("old/seed-9/achWeights.npy")).expect("a file");
+    fs::create_dir(place.path("part")).expect("a directory");
+    place.write("part/achWeights.npy", &whole[..whole.len() / 2]);
+    let found = place.run(&["identify", "part"]).failed_with(3, &["1 file not identified"]).stdout;
+    assert!(found.contains("an object of Python, but not complete weights"), "{found}");
     fs::create_dir(place.path("empty")).expect("a directory");
     place.run(&["identify", "empty"]).failed_with(2, &["error: empty has no .npy files"]);
 }

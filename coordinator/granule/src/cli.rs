@@ -547,7 +547,7 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 pub(crate) struct Identify {
-    /// The folder. Its folders are searched, too.
+    /// The folder, or one file. Folders in it are searched, too.
     pub(crate) folder: PathBuf,
     /// The output directory of a complete sweep. Its files are derived for each platform and compared.
     #[arg(long, value_name = "OUT")]

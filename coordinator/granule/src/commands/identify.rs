@@ -12,12 +12,14 @@ use std::sync::Arc;
 use granule_engine::output::KeyType;
 use granule_engine::space::Kind;
 use granule_engine::{Inconsistent, Value};
-use granule_outputs::archive::{Archive, ArchiveError, check_directory, keep_still};
+use granule_outputs::archive::{Archive, ArchiveError, keep_still};
 use granule_outputs::survey::sha256;
 use granule_outputs::{OutputSource, PlannedFile, PlannedFiles, failed, read_weights_and_type, rederive};
+use granule_server::view::log::line;
 use granule_sweep::Sweep;
 use granule_system::files;
 use granule_text::{one_line, plural};
+use indicatif::DecimalBytes;
 use serde::Serialize;
 
 use crate::cli::{self, exit};
@@ -39,10 +41,13 @@ const PLATFORM: &str = "platform";
 const LARGEST_READ: u64 = 1 << 26;
 
 /// Deepest folders that are searched.
-const DEEPEST: usize = 3;
+const DEEPEST: usize = 16;
 
 /// Most files that are looked at.
 const MOST_FILES: usize = 100_000;
+
+/// Bytes from which on a message reports that reading takes a while.
+const MANY_BYTES: u64 = 1 << 30;
 
 /// The files of a folder, and where they come from.
 #[derive(Debug, Serialize)]
@@ -51,10 +56,23 @@ struct Identification {
     head: ReportHead,
     folder: String,
     files: Vec<Identified>,
+    /// The other entries of the folder, which are not read.
+    left_out: LeftOut,
     /// Platforms from which all identified files can come; empty if there is none.
     platforms: Vec<String>,
     /// Sweeps from which all identified files can come; empty if there is none.
     sweeps: Vec<String>,
+}
+
+/// Numbers of entries of a folder that are not read.
+#[derive(Debug, Default, Serialize)]
+struct LeftOut {
+    /// Files without the ending `.npy`.
+    other_files: u64,
+    /// Symbolic links; also pipes and devices.
+    links: u64,
+    /// Folders that are too deep.
+    folders: u64,
 }
 
 /// A file, and where it comes from.
@@ -63,6 +81,7 @@ struct Identified {
     /// Path below the folder.
     path: String,
     bytes: u64,
+    /// Empty if the file cannot be read.
     sha256: String,
     /// All files that have this content. Empty if the file is not identified.
     origins: Vec<Origin>,
@@ -98,23 +117,34 @@ pub(crate) fn run(arguments: &cli::Identify) -> Result<(), Failure> {
         }
     }
     let mut paths = Vec::new();
-    check_directory(folder)?;
-    arrays_in(folder, DEEPEST, &mut paths)?;
+    let mut left_out = LeftOut::default();
+    if folder.is_file() {
+        paths.push(folder.clone());
+    } else {
+        arrays_in(folder, DEEPEST, &mut paths, &mut left_out)?;
+    }
     if paths.is_empty() {
+        let rest = left_out.to_text().map_or(String::new(), |text| format!(" ({text})"));
         let message = format!(
-            "error: {} has no .npy files\n  help: name the folder with the files that a run of the original wrote",
+            "error: {} has no .npy files{rest}\n  help: name the folder with the files that a run of the original \
+                wrote",
             folder.display()
         );
         return Err(Failure::new(exit::USAGE, message));
     }
-    let files = paths.iter().map(|path| identified(folder, path, &origins));
-    let files: Vec<Identified> = files.collect::<Result<_, Failure>>()?;
+    let size = |path: &PathBuf| fs::metadata(path).map_or(0, |found| found.len());
+    let bytes: u64 = paths.iter().map(size).sum();
+    if bytes >= MANY_BYTES {
+        line(&format!("reading {} in {}", DecimalBytes(bytes), plural(paths.len() as u64, "file")));
+    }
+    let files: Vec<Identified> = paths.iter().map(|path| identified(folder, path, &origins)).collect();
     let report = Identification {
         head: ReportHead::of("identified"),
         folder: folder.display().to_string(),
         platforms: common(&files, |origin| origin.platforms.iter().collect()),
         sweeps: common(&files, |origin| vec![&origin.sweep]),
         files,
+        left_out,
     };
     let said = if *json { say_json(&report) } else { say(&report.to_text()) };
     both(report.verdict(of.is_some()), said.map(crate::stdout::StdoutReader::done))
@@ -205,7 +235,12 @@ fn on_platform(sweep: &Sweep, platform: &'static str) -> Result<Sweep, Inconsist
 }
 
 /// Adds the paths of all arrays in a folder, in order.
-fn arrays_in(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<(), Failure> {
+fn arrays_in(
+    folder: &Path,
+    depth: usize,
+    paths: &mut Vec<PathBuf>,
+    left_out: &mut LeftOut,
+) -> Result<(), Failure> {
     let wrong = |error: std::io::Error| Failure::from(ArchiveError::from(failed("read", folder)(error)));
     let entries = fs::read_dir(folder).map_err(wrong)?;
     let mut found: Vec<PathBuf> =
@@ -214,10 +249,13 @@ fn arrays_in(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()
     for path in found {
         // Links are not followed: the tree is finite, and only the user's folder is read.
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        if metadata.is_dir() && depth > 0 {
-            arrays_in(&path, depth - 1, paths)?;
-        } else if metadata.is_file() && path.extension().is_some_and(|ending| ending == "npy") {
-            paths.push(path);
+        let is_array = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npy"));
+        match (metadata.is_dir(), metadata.is_file()) {
+            (true, _) if depth > 0 => arrays_in(&path, depth - 1, paths, left_out)?,
+            (true, _) => left_out.folders += 1,
+            (_, true) if is_array => paths.push(path),
+            (_, true) => left_out.other_files += 1,
+            _ => left_out.links += 1,
         }
         if paths.len() > MOST_FILES {
             let message = format!("error: {} has more than {MOST_FILES} .npy files", folder.display());
@@ -227,16 +265,27 @@ fn arrays_in(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()
     Ok(())
 }
 
-/// Hashes a file and looks up its origins.
-fn identified(folder: &Path, path: &Path, origins: &Origins) -> Result<Identified, Failure> {
-    let wrong = |error: std::io::Error| Failure::from(ArchiveError::from(failed("read", path)(error)));
-    let file = files::open(path).map_err(wrong)?;
-    let bytes = file.metadata().map_err(wrong)?.len();
-    let hash = sha256(&file, bytes).map_err(wrong)?.unwrap_or_default();
-    let origins = origins.get(&hash).cloned().unwrap_or_default();
-    let content = if origins.is_empty() { Some(content(path, bytes).map_err(wrong)?) } else { None };
-    let path = path.strip_prefix(folder).unwrap_or(path).display().to_string();
-    Ok(Identified { path, bytes, sha256: hash, origins, content })
+/// Hashes a file and looks up its origins. Those of the same name, and of a seed that is a folder of its path, are first.
+fn identified(folder: &Path, path: &Path, origins: &Origins) -> Identified {
+    let below = path.strip_prefix(folder).unwrap_or(path);
+    let shown = if below.as_os_str().is_empty() { path } else { below }.display().to_string();
+    let read = || -> std::io::Result<Identified> {
+        let file = files::open(path)?;
+        let bytes = file.metadata()?.len();
+        let hash = sha256(&file, bytes)?.unwrap_or_default();
+        let mut origins = origins.get(&hash).cloned().unwrap_or_default();
+        let has = |name: &str| path.components().any(|part| part.as_os_str() == name);
+        origins.sort_by_key(|origin| (!has(&origin.file), !has(&format!("seed-{}", origin.seed))));
+        let content = if origins.is_empty() { Some(content(path, bytes)?) } else { None };
+        Ok(Identified { path: shown.clone(), bytes, sha256: hash, origins, content })
+    };
+    read().unwrap_or_else(|error| Identified {
+        path: shown.clone(),
+        bytes: 0,
+        sha256: String::new(),
+        origins: Vec::new(),
+        content: Some(format!("it cannot be read: {error}")),
+    })
 }
 
 /// Describes the content of an array for people.
@@ -270,7 +319,12 @@ fn content(path: &Path, bytes: u64) -> std::io::Result<String> {
             let dtype = rest.split(',').next().unwrap_or_default().to_owned();
             let lengths: Vec<&str> =
                 shape.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-            format!("an array of {} elements of type {}", lengths.join(" × "), one_line(&dtype))
+            match dtype.as_str() {
+                // The original writes its weights so.
+                "|O" => "an object of Python, but not complete weights".to_owned(),
+                _ if lengths.is_empty() => format!("one number of type {}", one_line(&dtype)),
+                _ => format!("an array of {} elements of type {}", lengths.join(" × "), one_line(&dtype)),
+            }
         }
         None => "not an array as numpy writes it".to_owned(),
     })
@@ -295,12 +349,13 @@ impl Identification {
                         0 => String::new(),
                         others => format!("; the same as {}", plural(others, "other file")),
                     };
-                    // A file of the same name says most.
-                    let name = file.path.rsplit('/').next().unwrap_or_default();
-                    match file.origins.iter().find(|origin| origin.file == name) {
-                        Some(same) => format!("{}{others}", same.to_text()),
-                        None => format!("{} of {}{others}", shown(Path::new(&first.file)), first.to_text()),
-                    }
+                    let has_its_name = file.path.rsplit('/').next() == Some(first.file.as_str());
+                    let name = if has_its_name {
+                        String::new()
+                    } else {
+                        format!("{} of ", shown(Path::new(&first.file)))
+                    };
+                    format!("{name}{}{others}", first.to_text())
                 }
                 (None, content) => {
                     format!("not identified: {}", content.as_deref().unwrap_or("no content"))
@@ -321,6 +376,7 @@ impl Identification {
             }
         };
         let count = plural(self.files.len() as u64, "file");
+        text.extend(self.left_out.to_text().map(|left_out| format!("  {left_out}\n")));
         format!("{text}{}: {count}, {known} identified: {summary}\n", one_line(&self.folder))
     }
 
@@ -346,6 +402,16 @@ impl Identification {
         };
         let message = format!("error: {} not identified\n  help: {help}", plural(unknown, "file"));
         Err(Failure::new(exit::INCOMPLETE, message))
+    }
+}
+
+impl LeftOut {
+    /// Returns the numbers for people; `None` if nothing was left out.
+    fn to_text(&self) -> Option<String> {
+        let parts = [(self.other_files, "other file"), (self.links, "link"), (self.folders, "deeper folder")];
+        let parts: Vec<String> =
+            parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| plural(*count, what)).collect();
+        (!parts.is_empty()).then(|| format!("not read: {}", parts.join(", ")))
     }
 }
 
