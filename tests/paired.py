@@ -35,18 +35,17 @@ def measured(sweep, condition, seed):
     of_ms = np.bincount((time - WINDOW[0]).astype(int), minlength=60)
     golgi = spikes["population"] == "golgi"
     has_spiked = ~np.isnan(first)
-    latency = [np.mean(first[has, at]) for at, has in enumerate(has_spiked.T) if has.any()]
-    jitter = [np.std(first[has, at], ddof=1) for at, has in enumerate(has_spiked.T) if has.sum() > 1]
-    spiking = counts[:, counts.any(axis=0)]
+    of_cells = [first[has, at] for at, has in enumerate(has_spiked.T) if has.sum() > 1]
+    differences = [(of_cell[:, None] - of_cell)[np.triu_indices(len(of_cell), 1)] for of_cell in of_cells]
     golgi_cells = int(sweep.manifest.sweep.conditions[0].parameters["network.golgi_cells"])
     return {
         "response_probability": (counts > 0).mean(),
         "spikes_per_driven_cell": counts.mean(),
         "peak_spikes_per_ms": of_ms.max() / trials / len(driven),
         "reliable_fraction": (2 * (counts > 0).sum(axis=0) >= trials).mean(),
-        "first_spike_latency_ms": np.mean(latency) if latency else np.nan,
-        "first_spike_jitter_ms": np.mean(jitter) if jitter else np.nan,
-        "fano_factor": np.mean(spiking.var(axis=0, ddof=1) / spiking.mean(axis=0)) if spiking.size else np.nan,
+        "first_spike_latency_ms": first[has_spiked].mean() if has_spiked.any() else np.nan,
+        "first_spike_jitter_ms": np.sqrt(np.mean(np.concatenate(differences) ** 2) / 2) if of_cells else np.nan,
+        "fano_factor": counts.var(axis=0, ddof=1).mean() / counts.mean() if counts.any() else np.nan,
         "golgi_during_hz": (golgi & is_in).sum() / trials / golgi_cells / 0.06,
     }, counts.sum(axis=1)
 

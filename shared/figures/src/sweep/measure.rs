@@ -14,12 +14,14 @@ pub enum Measure {
     Peak,
     /// Fraction of the driven cells that spike in the window in at least half of the trials.
     Reliable,
-    /// Time from the first stimulus to the first spike of a driven cell in the window, ms. For each cell that spikes, the
-    /// mean over trials with a spike; then the mean over these cells.
+    /// Time from the first stimulus to the first spike of a driven cell in the window, ms: mean over all cells and trials
+    /// with a spike.
     Latency,
-    /// Standard deviation over trials of that time, ms: mean over cells with spikes in at least two trials.
+    /// Standard deviation over trials of that time, ms: root of half the mean squared difference, over all pairs of trials
+    /// in which the same cell spikes. For a single cell, this is the sample standard deviation.
     Jitter,
-    /// Variance over trials of a driven cell's spikes in the window, divided by their mean: mean over cells that spike.
+    /// Variance over trials of a driven cell's spikes in the window, mean over cells, divided by the mean over cells and
+    /// trials.
     Fano,
     /// Rate of all cells of the population with this index before the window, Hz.
     Before(usize, Population),
@@ -100,14 +102,14 @@ impl Measure {
             Measure::Reliable => {
                 "fraction of the driven cells that spike in the window in at least half of the trials".to_owned()
             }
-            Measure::Latency => "time from the first stimulus to a driven cell's first spike in the window; mean over the \
-                                 trials with one, then over cells"
+            Measure::Latency => "time from the first stimulus to a driven cell's first spike in the window; mean over all \
+                                 cells and trials with one"
                 .to_owned(),
-            Measure::Jitter => "standard deviation of that time over trials; mean over the cells with spikes in at least \
-                                two trials"
+            Measure::Jitter => "standard deviation of that time over trials: root of half the mean squared difference, over \
+                                all pairs of trials in which the same cell spikes"
                 .to_owned(),
-            Measure::Fano => "variance over trials of a driven cell's number of spikes in the window, divided by its mean; \
-                              mean over the cells that spike"
+            Measure::Fano => "variance over trials of a driven cell's number of spikes in the window, mean over cells; divided \
+                              by the mean over cells and trials"
                 .to_owned(),
             Measure::Before(_, population) => {
                 format!("rate of all {}, from the beginning of the trial to the window", population.cells)

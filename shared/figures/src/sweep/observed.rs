@@ -114,12 +114,17 @@ impl CellTally {
     }
 }
 
+/// Returns the sum of the squared differences of all pairs of values, exactly, from the number of values, their sum, and
+/// the sum of their squares. It is n (n - 1) times the sample variance.
+fn spread(n: u32, sum: u64, squares: u64) -> u128 {
+    u128::from(n) * u128::from(squares) - u128::from(sum) * u128::from(sum)
+}
+
 /// Returns mean and sample variance from the number of values, their sum, and the sum of their squares.
 fn moments(n: u32, sum: u64, squares: u64) -> (f64, f64) {
-    let n = u128::from(n);
-    // Exact until the division.
-    let spread = n * u128::from(squares) - u128::from(sum) * u128::from(sum);
-    (sum as f64 / n as f64, spread as f64 / (n as f64 * (n as f64 - 1.0)))
+    let spread = spread(n, sum, squares);
+    let n = f64::from(n);
+    (sum as f64 / n, spread as f64 / (n * (n - 1.0)))
 }
 
 /// Returns the mean; `None` without values.
@@ -253,7 +258,7 @@ impl Counter {
         let per_step = 1.0 / f64::from(time.steps_per_ms);
         let stimulus = self.model.facts().stimulus_steps.iter().min().map(|step| f64::from(*step) * per_step);
         let zero = self.window.ms.start as f64 - stimulus.unwrap_or(self.window.ms.start as f64);
-        let first = |of: &CellTally| moments(of.responded, of.first, of.first_squared);
+        let ratio = |(above, below): (f64, f64)| (below > 0.0).then(|| above / below);
         let value = |measure: Measure| match measure {
             Measure::Probability => {
                 each.map(|each| tallies().map(|of| u64::from(of.responded)).sum::<u64>() as f64 / each)
@@ -265,15 +270,24 @@ impl Counter {
                     / driven
             }),
             Measure::Latency => {
-                mean(tallies().filter(|of| of.responded > 0).map(|of| zero + first(of).0 * per_step))
+                let (steps, firsts) = tallies()
+                    .fold((0, 0), |(steps, firsts), of| (steps + of.first, firsts + u64::from(of.responded)));
+                ratio((steps as f64, firsts as f64)).map(|mean| zero + mean * per_step)
             }
             Measure::Jitter => {
-                mean(tallies().filter(|of| of.responded > 1).map(|of| first(of).1.sqrt() * per_step))
+                let (squares, pairs) = tallies().fold((0, 0), |(squares, pairs), of| {
+                    let trials = u128::from(of.responded);
+                    // Each pair counts once here, with its squared difference, and twice below: half the mean is the variance.
+                    let own = spread(of.responded, of.first, of.first_squared);
+                    (squares + own, pairs + trials * trials.saturating_sub(1))
+                });
+                ratio((squares as f64, pairs as f64)).map(|variance| variance.sqrt() * per_step)
             }
-            Measure::Fano => mean(tallies().filter(|of| of.spikes > 0 && self.trials > 1).map(|of| {
-                let (mean, variance) = moments(self.trials, of.spikes, of.spikes_squared);
-                variance / mean
-            })),
+            Measure::Fano if self.trials > 1 => {
+                let of_cells = tallies().map(|of| moments(self.trials, of.spikes, of.spikes_squared));
+                ratio(of_cells.fold((0.0, 0.0), |sums, (mean, variance)| (sums.0 + variance, sums.1 + mean)))
+            }
+            Measure::Fano => None,
             Measure::Before(place, _) => {
                 per(sum(&self.spikes[place], 0..window.start), cells[place], window.start)
             }

@@ -73,8 +73,9 @@ fn naive(
     stimulus_ms: f64,
 ) -> Vec<Option<f64>> {
     let n = trials.len() as f64;
-    let (mut responded, mut spikes, mut latency, mut jitter, mut fano) =
-        (vec![], vec![], vec![], vec![], vec![]);
+    let (mut responded, mut spikes, mut latency, mut variances) = (vec![], vec![], vec![], vec![]);
+    // Squared differences of first spikes in pairs of trials.
+    let mut differences = vec![];
     for &cell in driven {
         let steps = steps_in(trials, 0, cell, window);
         let counts: Vec<f64> = steps.iter().map(|steps| steps.len() as f64).collect();
@@ -84,9 +85,11 @@ fn naive(
         responded.push(firsts.len() as f64 / n);
         let of_cell = average(&counts).expect("trials");
         spikes.push(of_cell);
-        latency.extend(average(&firsts));
-        jitter.extend((firsts.len() > 1).then(|| variance(&firsts).sqrt()));
-        fano.extend((trials.len() > 1 && of_cell > 0.0).then(|| variance(&counts) / of_cell));
+        for (at, one) in firsts.iter().enumerate() {
+            differences.extend(firsts[..at].iter().map(|other| (one - other).powi(2)));
+        }
+        latency.extend(firsts);
+        variances.extend((trials.len() > 1).then(|| variance(&counts)));
     }
     let count = |population: usize, cell: u32, ms: &Range<usize>| {
         steps_in(trials, population, cell, ms).iter().map(Vec::len).sum::<usize>() as f64
@@ -107,8 +110,8 @@ fn naive(
         window.clone().map(in_ms).reduce(f64::max),
         average(&reliable),
         average(&latency),
-        average(&jitter),
-        average(&fano),
+        average(&differences).map(|of| (of / 2.0).sqrt()),
+        average(&variances).zip(average(&spikes)).filter(|(_, mean)| *mean > 0.0).map(|(of, mean)| of / mean),
         rate(0, 96, 0..window.start),
         rate(1, 5, 0..window.start),
         rate(1, 5, window.clone()),
@@ -201,6 +204,37 @@ fn more_of_the_same_trials_change_no_mean() {
     }
 }
 
+/// Cells that rarely spike do so in a few of many trials, and in none of a few. They spike later, and more in bursts.
+#[test]
+fn few_trials_and_many_have_the_same_expected_value() {
+    const CELLS: u32 = 96;
+    let driven: Vec<u32> = (0..CELLS).collect();
+    let mut draws = Draws(3);
+    let mut one = || {
+        let mut spikes = Vec::new();
+        for cell in 0..CELLS {
+            // Probability from 0.5 down to 0.02.
+            if draws.below(100) < 2 + (CELLS - 1 - cell) as usize / 2 {
+                let first = 10_000 + 4 * cell + draws.below(1 + cell as usize) as u32;
+                spikes.extend((0..=cell / 24).map(|more| Spike { step: first + more, cell }));
+            }
+        }
+        spikes.sort_unstable();
+        TrialSpikes::of(vec![spikes, vec![]])
+    };
+    let trials: Vec<TrialSpikes> = (0..1000).map(|_| one()).collect();
+    let all = observe(&driven, &(1000..1060), &trials).measures;
+    for measure in [Measure::Probability, Measure::Response, Measure::Latency, Measure::Jitter, Measure::Fano]
+    {
+        let values: Vec<f64> = (trials.chunks(5))
+            .filter_map(|few| observe(&driven, &(1000..1060), few).measures[place(measure)])
+            .collect();
+        let (of_few, of_all) = (average(&values).expect("values"), all[place(measure)].expect("a value"));
+        // The root of an unbiased variance is slightly too small.
+        assert!((of_few - of_all).abs() < 0.03 * of_all.abs(), "{measure:?}: {of_few}, {of_all}");
+    }
+}
+
 #[test]
 fn spikes_are_counted_where_and_when_they_are() {
     let condition = condition("c", "Control", &[]);
@@ -226,14 +260,14 @@ fn spikes_are_counted_where_and_when_they_are() {
     let Observed { seed, trials, measures, of_trials, courses } = counter.finish(9);
     assert_eq!((seed, trials), (9, 2));
     let expected = [
-        Some(2.0 / 4.0),                // each cell in one of two trials
-        Some(3.0 / 4.0),                // spikes in the window, two cells and two trials
-        Some(2.0 / 4.0),                // two in ms 1000
-        Some(1.0),                      // both cells, in exactly half of the trials
-        Some((-10.0 - 9.1) / 2.0),      // before the first stimulus, at 1010 ms
-        None,                           // no cell has a spike in two trials
-        Some((2.0 + 1.0) / 2.0),        // counts 2 and 0, and counts 1 and 0
-        Some(2.0 / (96.0 * 2.0 * 1.0)), // two before, of all cells, in 1 s
+        Some(2.0 / 4.0),                 // each cell in one of two trials
+        Some(3.0 / 4.0),                 // spikes in the window, two cells and two trials
+        Some(2.0 / 4.0),                 // two in ms 1000
+        Some(1.0),                       // both cells, in exactly half of the trials
+        Some((-10.0 - 9.1) / 2.0),       // before the first stimulus, at 1010 ms
+        None,                            // no cell has a spike in two trials
+        Some((2.0 + 0.5) / (1.0 + 0.5)), // variances and means of counts 2 and 0, and of counts 1 and 0
+        Some(2.0 / (96.0 * 2.0 * 1.0)),  // two before, of all cells, in 1 s
         Some(2.0 / (5.0 * 2.0 * 1.0)),
         Some(1.0 / (5.0 * 2.0 * 0.060)),
     ];
