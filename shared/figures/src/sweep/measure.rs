@@ -14,11 +14,11 @@ pub enum Measure {
     Peak,
     /// Fraction of the driven cells that spike in the window in at least half of the trials.
     Reliable,
-    /// Time from the first stimulus to the first spike of a driven cell in the window, ms: mean over all cells and trials
-    /// with a spike.
+    /// Time from the first stimulus to the first spike of a driven cell in the window, ms. It is the mean over all cells
+    /// and trials with a spike.
     Latency,
-    /// Standard deviation over trials of that time, ms: root of half the mean squared difference, over all pairs of trials
-    /// in which the same cell spikes. For a single cell, this is the sample standard deviation.
+    /// Standard deviation over trials of that time, ms. It is the root of half the mean squared difference, over all pairs
+    /// of trials in which the same cell spikes. For a single cell, this is the sample standard deviation.
     Jitter,
     /// Variance over trials of a driven cell's spikes in the window, mean over cells, divided by the mean over cells and
     /// trials.

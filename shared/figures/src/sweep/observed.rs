@@ -114,8 +114,8 @@ impl CellTally {
     }
 }
 
-/// Returns the sum of the squared differences of all pairs of values, exactly, from the number of values, their sum, and
-/// the sum of their squares. It is n (n - 1) times the sample variance.
+/// Returns the sum of the squared differences of all pairs of n values, exactly, from n, their sum and the sum of their
+/// squares. It is n (n - 1) times the sample variance.
 fn spread(n: u32, sum: u64, squares: u64) -> u128 {
     u128::from(n) * u128::from(squares) - u128::from(sum) * u128::from(sum)
 }
