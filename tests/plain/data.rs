@@ -820,15 +820,49 @@ fn the_table_of_the_published_sweep_has_the_spikes_of_its_files() {
 }
 
 #[test]
+fn json_has_the_rows_of_csv() {
+    let place = finished(&Sweep::small());
+    for table in ["--to", "--psth", "--measures", "--trials"] {
+        let csv = place.run(&["export", "out", table, "-"]).succeeded().stdout;
+        let json = place.run(&["export", "out", table, "-", "--format", "json"]).succeeded().stdout;
+        // Granule's own file is replaced.
+        for _ in 0..2 {
+            place.run(&["export", "out", table, "table.json"]).succeeded();
+            assert_eq!(fs::read_to_string(place.path("table.json")).expect("a file"), json);
+        }
+        let rows: Vec<serde_json::Map<String, Value>> = serde_json::from_str(&json).expect("an array");
+        let mut reader = csv::Reader::from_reader(csv.as_bytes());
+        let names: Vec<String> = reader.headers().expect("a header").iter().map(str::to_owned).collect();
+        let records: Vec<csv::StringRecord> = reader.records().map(|record| record.expect("a row")).collect();
+        assert!(!rows.is_empty() && rows.len() == records.len(), "{table}: {} rows", rows.len());
+        for (row, record) in rows.iter().zip(&records) {
+            assert_eq!(row.len(), names.len());
+            for (name, text) in names.iter().zip(record) {
+                match &row[name] {
+                    Value::Null => assert_eq!(text, "NaN"),
+                    Value::String(word) => assert_eq!(text, word),
+                    number => assert_eq!(number.as_f64(), text.parse().ok(), "{name}"),
+                }
+            }
+        }
+        place.write("table.json", "[\n{\"condition\":\"mine\"}\n]\n");
+        place
+            .run(&["export", "out", table, "table.json"])
+            .failed_with(2, &["not a JSON table that granule wrote"]);
+        fs::remove_file(place.path("table.json")).expect("a file");
+    }
+}
+
+#[test]
 fn a_table_is_there_whole_or_not_at_all() {
     let place = finished(&Sweep::small());
     let wrong = |arguments: &[&str], parts: &[&str]| {
         place.run(&[&["export", "out"][..], arguments].concat()).failed_with(2, parts);
     };
     wrong(&[], &["required arguments were not provided", "--to <FILE>"]);
-    wrong(&["--to", "-", "--format", "parquet"], &["standard output takes CSV only", "a file"]);
-    wrong(&["--psth", "-", "--format", "npz"], &["standard output takes CSV only"]);
-    wrong(&["--to", "spikes"], &["unknown format of spikes", ".parquet, .npz or .csv"]);
+    wrong(&["--to", "-", "--format", "parquet"], &["standard output takes CSV and JSON only", "a file"]);
+    wrong(&["--psth", "-", "--format", "npz"], &["standard output takes CSV and JSON only"]);
+    wrong(&["--to", "spikes"], &["unknown format of spikes", ".parquet, .npz, .csv or .json"]);
     wrong(&["--to", "x.csv", "--conditions", "Contrl"], &["no condition `Contrl`"]);
     wrong(&["--to", "x.csv", "--seeds", "1"], &["no seed 1"]);
     wrong(

@@ -583,13 +583,13 @@ pub(crate) struct Reproduce {
 pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) resting: Resting,
-    /// Write all spikes to this file: .parquet, .npz or .csv; - is standard output, as CSV.
+    /// Write all spikes to this file: .parquet, .npz, .csv or .json; - is standard output, as CSV or JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) to: Option<PathBuf>,
-    /// Write spike counts and rates over time to this file: .parquet, .npz or .csv; - is standard output, as CSV.
+    /// Write spike counts and rates over time to this file: .parquet, .npz, .csv or .json; - is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) psth: Option<PathBuf>,
-    /// Write the measures of every condition and seed to this file: .parquet, .npz or .csv; - is standard output, as CSV.
+    /// Write the measures of every condition and seed to this file: .parquet, .npz, .csv or .json; - is standard output.
     /// Parameters that differ between conditions have columns, too.
     #[arg(long, value_name = "FILE")]
     pub(crate) measures: Option<PathBuf>,
@@ -646,6 +646,8 @@ enum TableFormat {
     Npz,
     /// Comma-separated values.
     Csv,
+    /// An array of one object a row.
+    Json,
 }
 
 impl From<TableFormat> for Format {
@@ -654,6 +656,7 @@ impl From<TableFormat> for Format {
             TableFormat::Parquet => Format::Parquet,
             TableFormat::Npz => Format::Npz,
             TableFormat::Csv => Format::Csv,
+            TableFormat::Json => Format::Json,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tables as Parquet, as an archive of numpy arrays, or as comma-separated values. Rows arrive in batches; each column
+//! Tables as Parquet, as an archive of numpy arrays, as comma-separated values, or as JSON. Rows arrive in batches; each column
 //! has one type. Memory holds only a batch or a row group.
 
 use std::fs::File;
@@ -29,6 +29,7 @@ pub enum Format {
     Parquet,
     Npz,
     Csv,
+    Json,
 }
 
 /// Rows of a row group of Parquet. The batch that completes a group may add more.
@@ -129,6 +130,18 @@ impl ColumnValues {
         }
     }
 
+    /// Returns a value as JSON. NaN is `null`.
+    fn json(&self, kind: &ColumnType, at: usize) -> serde_json::Value {
+        match (self, kind) {
+            (ColumnValues::Word(values), ColumnType::Word(words)) => {
+                words[values[at] as usize].as_str().into()
+            }
+            (ColumnValues::Word(values) | ColumnValues::U32(values), _) => values[at].into(),
+            (ColumnValues::U64(values), _) => values[at].into(),
+            (ColumnValues::F64(values), _) => values[at].into(),
+        }
+    }
+
     /// Returns a value as text; for a word, the word itself.
     fn text(&self, kind: &ColumnType, at: usize) -> String {
         match (self, kind) {
@@ -148,6 +161,7 @@ pub fn write(place: &Path, format: Format, rows: &dyn RowSource) -> Result<(u64,
     let file = HashedFile::create(place)?;
     let (file, count) = match format {
         Format::Csv => write_csv(file, rows)?,
+        Format::Json => write_json(file, rows)?,
         Format::Parquet => write_parquet(file, rows)?,
         Format::Npz => write_npz(file, rows)?,
     };
@@ -156,10 +170,11 @@ pub fn write(place: &Path, format: Format, rows: &dyn RowSource) -> Result<(u64,
     Ok((count, bytes))
 }
 
-/// Writes a table of comma-separated values to a stream. Returns its numbers of rows and bytes; `None` if the reader
-/// has closed the stream.
-pub fn stream_csv(to: impl Write, rows: &dyn RowSource) -> Result<Option<(u64, u64)>, TableError> {
-    match write_csv(CountingWriter { to, bytes: 0 }, rows) {
+/// Writes a table of comma-separated values, or of JSON, to a stream. Returns its numbers of rows and bytes; `None` if the
+/// reader has closed the stream.
+pub fn stream(to: impl Write, is_json: bool, rows: &dyn RowSource) -> Result<Option<(u64, u64)>, TableError> {
+    let write = if is_json { write_json } else { write_csv };
+    match write(CountingWriter { to, bytes: 0 }, rows) {
         Ok((CountingWriter { mut to, bytes }, count)) => match to.flush() {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
             flushed => flushed.map(|()| Some((count, bytes))).map_err(TableError::Io),
@@ -203,6 +218,29 @@ fn write_csv<W: Write>(file: W, rows: &dyn RowSource) -> Result<(W, u64), TableE
         Ok(())
     })?;
     let file = writer.into_inner().map_err(|error| error.into_error())?;
+    Ok((file, count))
+}
+
+/// Writes an array with an object for each row, on lines of their own.
+fn write_json<W: Write>(file: W, rows: &dyn RowSource) -> Result<(W, u64), TableError> {
+    let columns = rows.columns();
+    let mut file = io::BufWriter::new(file);
+    let mut count = 0;
+    file.write_all(b"[")?;
+    rows.each(&mut |batch| {
+        for at in 0..batch.first().map_or(0, ColumnValues::len) {
+            let mut before = if count == 0 { "\n{" } else { ",\n{" };
+            for (TableColumn { name, kind }, values) in columns.iter().zip(&batch) {
+                write!(file, "{before}{}:{}", serde_json::Value::from(name.as_str()), values.json(kind, at))?;
+                before = ",";
+            }
+            file.write_all(b"}")?;
+            count += 1;
+        }
+        Ok(())
+    })?;
+    file.write_all(b"\n]\n")?;
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
     Ok((file, count))
 }
 

@@ -255,7 +255,7 @@ impl Exports {
             Failure::new(failure.code, failure.message)
         };
         let (rows, bytes) = if is_standard_output(path) {
-            match table::stream_csv(StdoutStream, rows).map_err(failed)? {
+            match table::stream(StdoutStream, format == Format::Json, rows).map_err(failed)? {
                 Some(written) => written,
                 // The reader has closed the pipe, and needs no summary.
                 None => return Ok(()),
@@ -271,10 +271,11 @@ impl Exports {
 fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
     if is_standard_output(path) {
         return match given {
-            None | Some(Format::Csv) => Ok(Format::Csv),
+            None => Ok(Format::Csv),
+            Some(format @ (Format::Csv | Format::Json)) => Ok(format),
             Some(Format::Parquet | Format::Npz) => {
-                let message = "error: standard output takes CSV only\n  help: name a file, or use --format csv; \
-                    for a file named `-`, write `./-`";
+                let message = "error: standard output takes CSV and JSON only\n  help: name a file, or use --format \
+                    csv; for a file named `-`, write `./-`";
                 Err(Failure::new(exit::USAGE, message))
             }
         };
@@ -284,11 +285,12 @@ fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
         Some("parquet") => Some(Format::Parquet),
         Some("npz") => Some(Format::Npz),
         Some("csv") => Some(Format::Csv),
+        Some("json") => Some(Format::Json),
         _ => None,
     };
     given.or(named).ok_or_else(|| {
         let message = format!(
-            "error: unknown format of {}\n  help: use a name that ends in .parquet, .npz or .csv, or --format",
+            "error: unknown format of {}\n  help: use a name that ends in .parquet, .npz, .csv or .json, or --format",
             path.display()
         );
         Failure::new(exit::USAGE, message)

@@ -47,6 +47,7 @@ impl TargetKind<'_> {
             TargetKind::Table(Format::Csv, _) => "a CSV table",
             TargetKind::Table(Format::Parquet, _) => "a Parquet table",
             TargetKind::Table(Format::Npz, _) => "an NPZ table",
+            TargetKind::Table(Format::Json, _) => "a JSON table",
             TargetKind::ResearchObject => "a research object",
             TargetKind::Report => "a report",
             TargetKind::Manual => "a manual page",
@@ -62,6 +63,12 @@ impl TargetKind<'_> {
             TargetKind::Table(Format::Csv, columns) => {
                 let line = format!("{}\n", columns.join(","));
                 CSV_HEADS.iter().chain([&line.as_str()]).any(|line| head.starts_with(line.as_bytes()))
+            }
+            TargetKind::Table(Format::Json, columns) => {
+                let first = head.split(|byte| *byte == b'\n').nth(1).unwrap_or_default();
+                head.starts_with(b"[\n{\"condition\":")
+                    && tail.ends_with(b"}\n]\n")
+                    && columns.iter().all(|name| has(first, &format!("\"{name}\":")))
             }
             // The tail has the schema's columns and the name of the writer.
             TargetKind::Table(Format::Parquet, columns) => {
@@ -234,10 +241,11 @@ mod tests {
     #[test]
     fn a_table_with_the_same_columns_is_replaced() {
         let columns = ["condition", "seed", "trial", "rate"].map(str::to_owned);
-        let own: [(Format, &[u8]); 3] = [
+        let own: [(Format, &[u8]); 4] = [
             (Format::Csv, b"condition,seed,trial,rate\n"),
             (Format::Parquet, b"PAR1 .. condition seed trial rate granule 0.1.0 .. PAR1"),
             (Format::Npz, b"PK\x03\x04 condition.npy seed.npy trial.npy rate.npy"),
+            (Format::Json, b"[\n{\"condition\":\"a\",\"seed\":1,\"trial\":0,\"rate\":2.5}\n]\n"),
         ];
         for (format, bytes) in own {
             assert!(TargetKind::Table(format, &columns).is_it(bytes, bytes));

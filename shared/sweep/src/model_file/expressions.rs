@@ -249,6 +249,12 @@ impl Reader<'_> {
                         .help(format!("rename one of them; the population is on line {line}"))
                 });
             }
+            if is_column(key, taken) {
+                problems.add(|| {
+                    Problem::at(key_span, format!("tables of results already have a column `{key}`"))
+                        .help("rename the result")
+                });
+            }
             read.push(declared);
         }
         let has_all = read.len() == map.len();
@@ -360,4 +366,16 @@ fn mapping<'n>(
     };
     problems.add(|| Problem::at(node.span, message).help(help));
     None
+}
+
+/// Whether a name is that of a column which tables have beside the results: of conditions, seeds and trials, and of the
+/// spikes and rate of each population.
+fn is_column(name: &str, populations: &[(&str, Span)]) -> bool {
+    let is_of_population = |ending: &str| {
+        let population = name.strip_suffix(ending);
+        population.is_some_and(|name| populations.iter().any(|(of, _)| *of == name))
+    };
+    ["condition", "seed", "trial", "trials"].contains(&name)
+        || is_of_population("_hz")
+        || is_of_population("_spikes")
 }
