@@ -313,6 +313,11 @@ impl<'a> Gallery<'a> {
         if let Some(of) = &self.sensitivity {
             self.tables.push(of.table());
             self.notes.extend(of.notes.iter().cloned());
+        } else if !sweep.designs.is_empty() {
+            self.notes.push(
+                "the points of `sobol` are too few for sensitivity indices; 8 or more base points (`count`) are enough"
+                    .to_owned(),
+            );
         }
         let drive = drive_of(sweep);
         let has_spikes = !sweep.engine.populations().is_empty();
@@ -378,8 +383,8 @@ impl<'a> Gallery<'a> {
             None => Ok(place(PAPER[0]).unwrap_or(0)),
             Some(name) => place(name).ok_or_else(|| {
                 let message = format!(
-                    "error: --reference {name}: no such condition is drawn\n  help: name one of the conditions that `granule \
-                        status` lists"
+                    "error: --reference {name}: no such condition is drawn\n  help: name a condition that is drawn, or draw \
+                        it, too, with --conditions or --where; `granule status` lists all"
                 );
                 Failure::new(exit::USAGE, message)
             }),

@@ -368,8 +368,8 @@ fn mapping<'n>(
     None
 }
 
-/// Whether a name is that of a column which tables have beside the results: of conditions, seeds and trials, and of the
-/// spikes and rate of each population.
+/// Whether tables have a column of this name beside the results: for condition, seed and trial, or for the spikes and rate
+/// of a population.
 fn is_column(name: &str, populations: &[(&str, Span)]) -> bool {
     let is_of_population = |ending: &str| {
         let population = name.strip_suffix(ending);
