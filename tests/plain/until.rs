@@ -113,7 +113,8 @@ fn the_number_of_trials_depends_on_nothing_but_the_file() {
         place.run(&["report", "out", "--to", "report.html"]).succeeded();
         let page = fs::read_to_string(place.path("report.html")).expect("a report");
         assert!(
-            page.contains("until the mean of response probability was known to ± 0.03 in every condition")
+            page.contains(&format!("Every condition reached the goal with {count} trials: the widest")),
+            "{page}"
         );
         results(&place)
     };
@@ -129,6 +130,11 @@ fn the_number_of_trials_depends_on_nothing_but_the_file() {
         "note: 150 trials are the limit, and not enough: the interval of response_probability is widest in";
     assert!(ended.stderr.contains(note), "{}", ended.stderr);
     assert_eq!(trials(&place), 150);
+    // The report does not state that the goal was reached.
+    place.run(&["report", "out", "--to", "report.html"]).succeeded();
+    let page = fs::read_to_string(place.path("report.html")).expect("a report");
+    assert!(page.contains("The simulation ended at the limit of 150 trials without the goal: the widest"));
+    assert!(page.contains(" 0 of 3 conditions reached it; 3 did not (Control ± 0."), "{page}");
     place.write("sweep.yaml", SWEEP);
     place.run(&RUN).succeeded();
     assert_eq!(results(&place), undisturbed);

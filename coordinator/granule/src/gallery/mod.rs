@@ -3,6 +3,7 @@
 
 pub(crate) mod bare;
 mod folder;
+mod reached;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
@@ -31,6 +32,8 @@ use granule_text::words::{Names, grouped, seeds as seeds_in_words};
 use ndarray::{Array1, Array2};
 
 use self::folder::{Folder, Recorded, Unreadable};
+pub(crate) use self::reached::Reached;
+use self::reached::reached;
 use crate::failure::Failure;
 
 /// The user's choice of what to draw.
@@ -180,6 +183,21 @@ impl<'a> Gallery<'a> {
 
     pub(crate) fn archive(&self) -> &'a Archive {
         self.archive
+    }
+
+    /// Returns the precision that each condition has reached, if a rule has decided the number of trials of a complete
+    /// sweep. Empty otherwise, and if only some seeds are chosen: the rule counts all.
+    ///
+    /// # Errors
+    /// If the spikes of a trial cannot be read.
+    pub(crate) fn reached(&self) -> Result<Vec<Reached>, Failure> {
+        let until = self.sweep.until.as_ref().filter(|_| self.manifest().is_some());
+        match until.zip(self.selection) {
+            Some((until, selection)) if self.seeds.len() == self.sweep.seeds.len() => {
+                reached(selection, &until.measure).map_err(|error| lost(&error))
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Draws all figures, one after the other.

@@ -1,5 +1,6 @@
 //! `granule report`: writes one page about a sweep, with everything in it.
 
+mod methods;
 mod page;
 
 use std::path::Path;
@@ -76,6 +77,7 @@ pub(crate) fn run(arguments: &cli::ReportArgs) -> Result<(), Failure> {
             figures: &figures,
             tables: &gallery.tables,
             sensitivity: gallery.sensitivity.as_ref(),
+            reached: &gallery.reached()?,
             reference: gallery.reference.as_deref(),
             windows: &gallery.windows(),
             notes: &notes,

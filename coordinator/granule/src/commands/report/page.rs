@@ -13,8 +13,9 @@ use indicatif::DecimalBytes;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
+use super::methods;
 use crate::failure::shell_path;
-use crate::gallery::Of;
+use crate::gallery::{Of, Reached};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -44,6 +45,8 @@ pub(super) struct ReportPage<'a> {
     pub(super) tables: &'a [Table],
     /// Influence of the parameters on the measures, if the conditions are a sample of them.
     pub(super) sensitivity: Option<&'a Sensitivity>,
+    /// The precision of each condition, if a rule decided the number of trials.
+    pub(super) reached: &'a [Reached],
     /// Name of the condition with which others are compared.
     pub(super) reference: Option<&'a str>,
     /// The windows in which responses are counted.
@@ -140,6 +143,15 @@ impl ReportPage<'_> {
         page.into_string()
     }
 
+    fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|of| of.name == name)
+    }
+
+    /// Returns the number of trials that the run set aside.
+    fn set_aside(&self) -> usize {
+        self.manifest.map_or(0, |manifest| manifest.set_aside.len())
+    }
+
     fn has_paper(&self) -> bool {
         self.figures.iter().any(|(of, _)| *of != Of::Sweep)
     }
@@ -170,9 +182,8 @@ impl ReportPage<'_> {
     /// Returns estimates, differences, and links to all numbers.
     fn results(&self) -> Markup {
         let seeds = self.sweep.seeds.len();
-        let table = |name: &str| self.tables.iter().find(|of| of.name == name);
         html! {
-            @if let Some(of) = table("estimates") {
+            @if let Some(of) = self.table("estimates") {
                 h3 { "Estimates" }
                 p {
                     "Means over " (plural(seeds as u64, "seed"))
@@ -182,7 +193,7 @@ impl ReportPage<'_> {
                 }
                 (across(of, "mean"))
             }
-            @if let (Some(of), Some(reference)) = (table("differences"), self.reference) {
+            @if let (Some(of), Some(reference)) = (self.table("differences"), self.reference) {
                 h3 { "Differences to " (reference) }
                 p {
                     "Each condition minus " (reference) ", paired by seed"
@@ -235,16 +246,13 @@ impl ReportPage<'_> {
         let is_program = self.sweep.engine.is_program();
         html! {
             p {
-                "Every condition was simulated with " (plural(self.sweep.seeds.len() as u64, "seed")) " and "
-                (plural(self.sweep.trials.into(), "trial")) " of each seed. "
+                @if let Some(of) = self.table("measures") {
+                    (methods::trials(self.sweep, of, self.preliminary, self.set_aside())) " "
+                }
                 @if let Some(until) = &self.resolved.until {
-                    "This number was decided during the simulation, after fixed numbers of trials from " (until.at_least) " to "
-                    (until.at_most) ": trials were added until the mean of " (until.measure.replace('_', " "))
-                    " was known to ± " (until.half_width) " in every condition (95 % interval due to trials, for these seeds). "
+                    (methods::rule(until, self.manifest, self.reached)) " "
                 }
-                @if !is_program {
-                    "A seed determines wiring, weights and noise, which all conditions share. "
-                }
+                (methods::randomness(self.sweep)) " "
                 "The seed is the unit of replication: each measure was computed for every condition and seed from all of its \
                  trials, and intervals are those of Student’s t distribution over the values of the seeds. Differences were \
                  computed for each seed before averaging, so what conditions share cancels. The effect size is Cohen’s "

@@ -133,19 +133,16 @@ impl Precision {
             return Ok(());
         }
         let model = self.plan.model(cohort, variant);
-        let seed = self.plan.cohorts[cohort].seed;
-        let driven = shown_cells(model, seed);
-        let place =
-            measures(model).find(|(_, measure)| measure.name() == self.until.measure).map(|(at, _)| at);
+        let driven = shown_cells(model, self.plan.cohorts[cohort].seed);
+        let place = place_of(model, &self.until.measure);
         for trial in new {
             let key = self.plan.key(cohort, variant, trial);
             let stored = self.store.get(key)?.map(|bytes| TrialSpikes::decode(&bytes, &model.shape()));
             // A trial that was set aside has no value. One that cannot be decoded is found before files are written.
-            let value = stored.and_then(Result::ok).zip(place).and_then(|(spikes, place)| {
-                let mut counter = Counter::new(model, &driven, Window::of(model), Detail::Measures);
-                counter.add(&spikes);
-                counter.finish(seed).measures[place]
-            });
+            let value = stored
+                .and_then(Result::ok)
+                .zip(place)
+                .and_then(|(spikes, place)| of_trial(model, &driven, &spikes, place));
             values.push(value.unwrap_or(f64::NAN));
         }
         Ok(())
@@ -207,6 +204,19 @@ fn pairs(plan: &Plan) -> impl Iterator<Item = (usize, usize)> {
 /// Returns the measures that a trial of this model has, with their places in [`Measure::of`].
 pub(crate) fn measures(model: &Model) -> impl Iterator<Item = (usize, Measure)> {
     Measure::of(model).into_iter().enumerate().filter(|(_, measure)| measure.is_of_trial())
+}
+
+/// Returns the place of a measure of a trial in [`Measure::of`], by its name.
+pub(crate) fn place_of(model: &Model, name: &str) -> Option<usize> {
+    measures(model).find(|(_, measure)| measure.name() == name).map(|(at, _)| at)
+}
+
+/// Returns the measure with this place of one trial, in the measure's unit. `None` if the trial has no value.
+pub(crate) fn of_trial(model: &Model, driven: &[u32], spikes: &TrialSpikes, place: usize) -> Option<f64> {
+    let mut counter = Counter::new(model, driven, Window::of(model), Detail::Measures);
+    counter.add(spikes);
+    // The seed only labels the result.
+    counter.finish(0).measures[place]
 }
 
 /// Formats a number with three digits.
