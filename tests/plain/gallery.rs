@@ -496,3 +496,46 @@ fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
     assert_eq!((&json["type"], &json["figures"]), (&Value::from("report"), &Value::from(19)));
     assert_eq!(fs::read_to_string(place.path("page.html")).expect("it was written"), page);
 }
+
+/// The report of a directory, without its markup.
+fn words_of_report(place: &Place, out: &str) -> (String, String) {
+    place.run(&["report", out, "--to", "report.html", "--force"]).succeeded();
+    let page = fs::read_to_string(place.path("report.html")).expect("it was written");
+    let mut words = String::new();
+    for part in page.split('<') {
+        words.push_str(part.split_once('>').map_or(part, |(_, text)| text));
+    }
+    (page, words)
+}
+
+#[test]
+fn a_report_names_what_its_sweep_file_needs() {
+    let place = Place::new();
+    let same = "it gives the same files, byte for byte";
+    place.sweep("sweep.yaml", &Sweep { conditions: vec!["Control"], ..Sweep::small() });
+    let run = ["run", "sweep.yaml", "--out", "out", "--workers", "1"];
+    let mut command = place.granule(&run);
+    command.env("CHAT_NUM_TRIAL", "2");
+    place.start_this(command).end().succeeded();
+    let (_, words) = words_of_report(&place, "out");
+    assert!(words.contains("1 environment variable overrode this file: CHAT_NUM_TRIAL=2"), "{words}");
+    assert!(words.contains(": CHAT_NUM_TRIAL=2 granule run test.yaml."), "{words}");
+    assert!(words.contains("without variables and tables: test-explicit.yaml"), "{words}");
+    // A manifest of an earlier version does not record the variable.
+    let mut manifest = place.manifest("out");
+    manifest["run"].as_object_mut().expect("an object").remove("overrides");
+    place.write("out/manifest.json", manifest.to_string());
+    let (_, words) = words_of_report(&place, "out");
+    assert!(words.contains("This file alone does not give the results of this report"), "{words}");
+    assert!(!words.contains(same), "{words}");
+
+    let table = "name,granule.tonic_factor\nhalf,0.5\nnone,0\n";
+    place.write("points.csv", table);
+    place.sweep("table.yaml", &Sweep { conditions: vec!["{ table: points.csv }"], ..Sweep::small() });
+    place.run(&["run", "table.yaml", "--out", "table"]).succeeded();
+    let (page, words) = words_of_report(&place, "table");
+    assert!(words.contains("with the tables below beside it, it gives the same files"), "{words}");
+    assert!(words.contains(&sha256(&place.path("points.csv"))), "{words}");
+    assert!(page.contains("<a download=\"points.csv\""));
+    assert_eq!(place.manifest("table")["run"]["tables"][0]["text"], table);
+}

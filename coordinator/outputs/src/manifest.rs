@@ -12,8 +12,10 @@ use std::path::PathBuf;
 
 use granule_sweep::Sweep;
 use granule_system::files::Directory;
+use granule_system::hex;
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::errors::{OutputError, failed};
 pub use crate::file_record::FileRecord;
@@ -91,12 +93,46 @@ pub struct CompletedRun {
     /// Text of the sweep file. Manifests of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep_file: Option<String>,
+    /// Environment variables that override the sweep file, with their values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, String>,
+    /// The tables of conditions that the sweep file names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableRecord>,
     /// Workers that were quarantined, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workers_shut_out: Vec<String>,
     /// Results that differed from the stored ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disagreements: Vec<String>,
+}
+
+/// A table of conditions that a sweep file names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRecord {
+    /// The path, as the sweep file has it.
+    pub path: String,
+    pub bytes: u64,
+    pub sha256: String,
+    /// The content, if it is a CSV file of at most [`TableRecord::MOST_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+impl TableRecord {
+    /// Most bytes of a table whose content is recorded.
+    pub const MOST_BYTES: usize = 1 << 16;
+
+    /// Records a table with this content.
+    pub fn of(path: &str, content: &[u8]) -> TableRecord {
+        let text = str::from_utf8(content).ok().filter(|text| text.len() <= TableRecord::MOST_BYTES);
+        TableRecord {
+            path: path.to_owned(),
+            bytes: content.len() as u64,
+            sha256: hex(&Sha256::digest(content)),
+            text: text.map(str::to_owned),
+        }
+    }
 }
 
 /// The default name of a store in the output directory.

@@ -99,6 +99,18 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table of conditions that the sweep file names."""
+
+    #: The path, as the sweep file has it.
+    path: str
+    bytes: int
+    sha256: str
+    #: The content, if it is a small CSV file.
+    text: str | None = None
+
+
+@dataclass(frozen=True)
 class Run:
     """The run that completed the sweep."""
 
@@ -125,6 +137,10 @@ class Run:
     disagreements: tuple[str, ...] = ()
     #: The text of the sweep file.
     sweep_file: str | None = None
+    #: The environment variables that override the sweep file, with their values.
+    overrides: Mapping[str, str] = field(default_factory=lambda: types.MappingProxyType({}))
+    #: The tables of conditions that the sweep file names.
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 //! Reads and parses sweep files.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use granule_figures::sweep::Measure;
-use granule_outputs::manifest;
+use granule_outputs::manifest::{self, TableRecord};
 use granule_outputs::table::csv_of_parquet;
 use granule_server::view::log::line;
-use granule_sweep::{Condition, Overrides, Sweep, Until};
+use granule_sweep::{Condition, Overrides, Sweep, Tables, Until};
 use granule_system::exit;
 use granule_system::files;
 use granule_text::{one_line, plural};
@@ -27,19 +28,46 @@ const LARGEST_TABLE: u64 = 129 << 20;
 
 /// Reads and parses a sweep file, with the overrides of the environment. Prints notes on it.
 pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
-    Ok(read_sweep_and_text(path)?.0)
+    Ok(read_sweep_and_written(path)?.0)
 }
 
-/// The same. Also returns the text of the file.
-pub(crate) fn read_sweep_and_text(path: &Path) -> Result<(Sweep, String), Failure> {
+/// The files and variables that a sweep was read from.
+pub(crate) struct WrittenSweep {
+    /// Text of the sweep file.
+    pub(crate) text: String,
+    /// Environment variables that override it, with their values.
+    pub(crate) overrides: BTreeMap<String, String>,
+    pub(crate) tables: Vec<TableRecord>,
+}
+
+/// The same. Also returns the text, the variables and the tables.
+pub(crate) fn read_sweep_and_written(path: &Path) -> Result<(Sweep, WrittenSweep), Failure> {
     // Problems of the file are reported first.
     let text = read_text(path)?;
     // The variables of the environment override parameters of granule's own model.
     let is_own_model = granule_sweep::model_of(&text).is_some();
     let overrides = if is_own_model { Overrides::default() } else { overrides()? };
-    let sweep = understand(path, &text, &overrides)?;
+    let (sweep, tables) = understand_with_tables(path, &text, &overrides)?;
     granule_sweep::notes(&sweep).iter().for_each(|note| line(&format!("note: {note}")));
-    Ok((sweep, String::from_utf8_lossy(&text).into_owned()))
+    let variables = overrides.variables(granule_granular::space()).into_iter();
+    let written = WrittenSweep {
+        text: String::from_utf8_lossy(&text).into_owned(),
+        overrides: variables.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
+        tables: tables
+            .iter()
+            .filter_map(|(name, content)| record(path, name, content.as_ref().ok()?))
+            .collect(),
+    };
+    Ok((sweep, written))
+}
+
+/// Returns the record of a table that a sweep file names. `content` is the table as CSV. None if the file is gone.
+fn record(sweep_file: &Path, name: &str, content: &[u8]) -> Option<TableRecord> {
+    let path = beside(sweep_file, name);
+    match is_parquet(&path) {
+        true => Some(TableRecord::of(name, &files::read(&path, LARGEST_TABLE).ok()?)),
+        false => Some(TableRecord::of(name, content)),
+    }
 }
 
 /// Returns what the environment overrides in every sweep file, and prints it.
@@ -119,10 +147,14 @@ fn beside(file: &Path, path: &str) -> PathBuf {
     std::path::absolute(&found).unwrap_or(found)
 }
 
+fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"))
+}
+
 /// Reads a table of conditions as CSV, up to the limit. If this fails, returns the reason.
 fn read_table(path: &Path) -> Result<Vec<u8>, String> {
     let file = files::open(path).map_err(|error| error.to_string())?;
-    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")) {
+    if is_parquet(path) {
         return csv_of_parquet(file, LARGEST_TABLE);
     }
     let mut bytes = Vec::new();
@@ -132,6 +164,15 @@ fn read_table(path: &Path) -> Result<Vec<u8>, String> {
 
 /// Parses the text of a sweep file, and reads the model file and the tables that it names.
 pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Result<Sweep, Failure> {
+    Ok(understand_with_tables(path, text, overrides)?.0)
+}
+
+/// The same. Also returns the tables.
+fn understand_with_tables(
+    path: &Path,
+    text: &[u8],
+    overrides: &Overrides,
+) -> Result<(Sweep, Tables), Failure> {
     let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let engines = match granule_sweep::model_of(text) {
         Some(model) => {
@@ -152,7 +193,7 @@ pub(crate) fn understand(path: &Path, text: &[u8], overrides: &Overrides) -> Res
     )
     .map_err(|diagnostics| Failure::of_text(exit::USAGE, &diagnostics.to_string()))?;
     check_measure(path, &sweep)?;
-    Ok(sweep)
+    Ok((sweep, tables))
 }
 
 /// Checks that the trials of all conditions have the measure that decides their number.

@@ -54,7 +54,7 @@ use crate::cli;
 use crate::commands::beacon;
 use crate::commands::entrance::{Entrance, EntranceError};
 use crate::commands::signals::{self, Stop, Stopped};
-use crate::commands::sweep_file::{read_sweep_and_text, trials_of};
+use crate::commands::sweep_file::{WrittenSweep, read_sweep_and_written, trials_of};
 use crate::commands::this_machine::host;
 use crate::commands::this_process::{command_line, cpu_seconds};
 use crate::engines::ENGINES;
@@ -98,7 +98,7 @@ pub(crate) fn run(
     options: impl FnOnce(&Sweep) -> RunOptions,
 ) -> Result<(), Failure> {
     let begun = Beginning { at: Instant::now(), started: jiff::Timestamp::now(), cpu_seconds: cpu_seconds() };
-    let (mut sweep, text) = read_sweep_and_text(order.sweep)?;
+    let (mut sweep, written) = read_sweep_and_written(order.sweep)?;
     check_size(order.sweep, &sweep)?;
     let path = directory_of(&sweep, order.out);
     if path.is_dir() {
@@ -123,7 +123,7 @@ pub(crate) fn run(
         precision: Precision::new(&sweep, &plan, &store).map(Arc::new),
         decisions,
         sweep,
-        text,
+        written,
         resolved,
         plan,
         out,
@@ -185,8 +185,8 @@ impl Beginning {
 /// A run with all that it needs.
 struct PreparedRun {
     sweep: Sweep,
-    /// Text of the sweep file.
-    text: String,
+    /// The files and variables that it was read from.
+    written: WrittenSweep,
     /// The sweep as it is recorded.
     resolved: ResolvedSweep,
     /// While the number of trials is undecided, it has the most trials.
@@ -712,7 +712,9 @@ impl PreparedRun {
                 true => self.options.packages.clone().unwrap_or_default(),
                 false => outcome.packages.clone(),
             },
-            sweep_file: Some(self.text.clone()),
+            sweep_file: Some(self.written.text.clone()),
+            overrides: self.written.overrides.clone(),
+            tables: self.written.tables.clone(),
             workers_shut_out: outcome.quarantined.clone(),
             disagreements: outcome.disagreements.clone(),
         };

@@ -2,6 +2,7 @@
 
 mod methods;
 mod page;
+mod written;
 
 use std::path::Path;
 

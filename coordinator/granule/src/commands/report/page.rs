@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use super::methods;
-use crate::failure::shell_path;
+use super::written::Written;
 use crate::gallery::{Of, Reached};
 
 const STYLE: &str = include_str!("page.css");
@@ -156,25 +156,12 @@ impl ReportPage<'_> {
         self.figures.iter().any(|(of, _)| *of != Of::Sweep)
     }
 
-    /// Returns the sweep file as its author wrote it, and the parameters that differ.
+    /// Returns the sweep file as its author wrote it, what it needs, and the parameters that differ.
     fn design(&self) -> Markup {
-        let file = format!("{}.yaml", self.sweep.name);
-        let written = self.manifest.and_then(|manifest| manifest.run.sweep_file.as_deref());
+        let Self { sweep, resolved, manifest, yaml: explicit, .. } = *self;
+        let run = manifest.map(|manifest| &manifest.run);
         html! {
-            @match written {
-                Some(text) => { p { "The sweep file:" } pre { code { (text) } } }
-                None => {
-                    p { "The sweep as a file that sets every condition explicitly; all other values are defaults:" }
-                    pre { code { (self.yaml) } }
-                }
-            }
-            p {
-                "Saved as " code { (file) } ", it gives the same files, byte for byte, with any number of workers on any \
-                 machines, if engine and revision are those below: "
-                code { "granule run " (shell_path(&file)) } ". "
-                code { "granule reproduce" } " computes one trial again and compares it; " code { "granule verify" }
-                " checks all files."
-            }
+            (Written { sweep, resolved, run, explicit }.html())
             (self.parameters())
         }
     }
@@ -425,11 +412,20 @@ fn is_contained(of: &Table) -> bool {
 
 /// Returns a link that has the numbers in it.
 fn download(of: &Table, name: &str) -> Markup {
-    let data = STANDARD.encode(of.csv());
+    save(of.csv().as_bytes(), &format!("{name}.csv"))
+}
+
+/// Returns a link that has a text file in it, and shows its path.
+pub(super) fn save(content: &[u8], path: &str) -> Markup {
+    save_as(content, path, path)
+}
+
+/// Returns a link that has a text file in it, and shows these words. Browsers save it under the last part of the path.
+pub(super) fn save_as(content: &[u8], path: &str, words: &str) -> Markup {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let kind = if name.ends_with(".csv") { "csv" } else { "plain" };
     html! {
-        a download={ (name) ".csv" } href={ "data:text/csv;charset=utf-8;base64," (data) } {
-            (name) ".csv"
-        }
+        a download=(name) href={ "data:text/" (kind) ";charset=utf-8;base64," (STANDARD.encode(content)) } { (words) }
     }
 }
 

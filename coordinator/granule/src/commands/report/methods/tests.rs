@@ -152,7 +152,7 @@ fn every_parameter_that_changes_random_numbers_is_known_to_decide_them() {
             }
         }
         assert!(changes > 8, "{changes}");
-        // The seed decides what it is said to decide.
+        // Another seed changes the random numbers of which `is_of_seed` is true.
         for ((name, before), (_, after)) in before.iter().zip(drawn(model, 452)) {
             let draw = DRAWS.iter().find(|draw| draw.name == *name).expect("a kind");
             let of_fibers = ["random weights", "random tonic factors"].contains(name);
