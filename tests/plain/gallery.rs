@@ -539,3 +539,28 @@ fn a_report_names_what_its_sweep_file_needs() {
     assert!(page.contains("<a download=\"points.csv\""));
     assert_eq!(place.manifest("table")["run"]["tables"][0]["text"], table);
 }
+
+#[test]
+fn different_windows_are_listed_and_marked() {
+    let place = Place::new();
+    let late = "{ name: late, set: { stimulus.times: [1010 ms, 1300 ms] } }";
+    place.sweep("sweep.yaml", &Sweep { conditions: vec!["Control", "ACh", late], ..Sweep::small() });
+    place.run(&["run", "sweep.yaml", "--out", "out"]).succeeded();
+    let note = "conditions have different response windows: 1000 to 1060 ms in Control, ACh; 1000 to 1330 ms in late.";
+    let (_, words) = words_of_report(&place, "out");
+    assert!(words.contains(note), "{words}");
+    assert!(
+        words.contains("Responses of late are counted in another window than those of Control"),
+        "{words}"
+    );
+    assert!(words.contains("late †") && !words.contains("ACh †"), "{words}");
+    let table = place.run(&["export", "out", "--measures", "-"]).succeeded().stdout;
+    let head = table.lines().next().expect("a header");
+    assert!(head.contains(",seed,trials,window_from_ms,window_to_ms,response_probability,"), "{head}");
+    let late = table.lines().find(|line| line.starts_with("late,")).expect("a row");
+    assert!(late.contains(",1000,1330,"), "{late}");
+    let all = ["report", "out", "--to", "one.html", "--window", "1000..1060"];
+    place.run(&all).succeeded();
+    let page = fs::read_to_string(place.path("one.html")).expect("it was written");
+    assert!(page.contains("responses are counted from 1000 to 1060 ms") && !page.contains('†'));
+}

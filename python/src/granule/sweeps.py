@@ -244,8 +244,8 @@ class Sweep:
         """Returns the measures of these conditions and seeds (default: all): a row for each condition and seed.
 
         Columns are `condition`, each parameter that differs between the conditions, with its unit in the
-        name, `seed`, `trials` and the measures, as in `measures.csv` of `granule figures`. A value that cannot be
-        measured is NaN or null.
+        name, `seed`, `trials`, the window (`window_from_ms`, `window_to_ms`) and the measures, as in `measures.csv` of
+        `granule figures`. A value that cannot be measured is NaN or null.
 
         With `of_trials`, a row for each trial: `trial` instead of `trials`, the number of spikes of each
         population, and the measures that a single trial has.

@@ -3,7 +3,7 @@
 use granule_engine::{Model, Value, space::CellFactor};
 use granule_figures::Table;
 use granule_figures::sweep::{
-    Index, Measure, Observed, ObservedCondition, OfCondition, Sensitivity, influences, sensitivity,
+    Index, Measure, Observed, ObservedCondition, OfCondition, Sensitivity, Window, influences, sensitivity,
 };
 use granule_granular::Method;
 use granule_statistics::Resampling;
@@ -30,7 +30,14 @@ fn observed(values: &[Option<f64>], of: &ObservedCondition) -> Vec<Observed> {
         let mut measures: Vec<Option<f64>> =
             values.iter().map(|value| Some(value.as_ref()? + shift)).collect();
         measures.resize(Measure::of(&of.model).len(), None);
-        Observed { seed, trials: 1, measures, of_trials: None, courses: None }
+        Observed {
+            seed,
+            trials: 1,
+            window: Window { ms: 1000..1060 },
+            measures,
+            of_trials: None,
+            courses: None,
+        }
     };
     [(1, -0.5), (2, 0.5)].map(seed).into()
 }

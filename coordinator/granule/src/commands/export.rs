@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use granule_engine::Model;
-use granule_figures::sweep::{Counter, Detail, Measure, Varied, VariedValue, Window, free, varied};
+use granule_figures::sweep::{Counter, Detail, Measure, Observed, Varied, VariedValue, Window, free, varied};
 use granule_outputs::OutputError;
 use granule_outputs::archive::{Archive, keep_still};
 use granule_outputs::histogram::SpikeHistogram;
@@ -495,7 +495,8 @@ struct SeedRows<'a>(&'a Measured<'a>);
 
 impl RowSource for SeedRows<'_> {
     fn columns(&self) -> Vec<TableColumn> {
-        let mut others = vec![TableColumn { name: "trials".to_owned(), kind: ColumnType::U32 }];
+        let whole = |name: &str| TableColumn { name: name.to_owned(), kind: ColumnType::U32 };
+        let mut others = ["trials", "window_from_ms", "window_to_ms"].map(whole).to_vec();
         others.extend(self.0.measures.iter().copied().map(of_measure));
         self.0.columns(others)
     }
@@ -509,9 +510,11 @@ impl RowSource for SeedRows<'_> {
                 counter.add(&measured.selection.spikes(pair, trial)?);
             }
             let mut batch = measured.name_values(pair, 1);
-            batch.push(ColumnValues::U32(vec![pair.trials.len() as u32]));
-            let values = counter.finish(seed).measures;
-            batch.extend(values.into_iter().map(|value| ColumnValues::F64(vec![value.unwrap_or(f64::NAN)])));
+            let Observed { window, measures, .. } = counter.finish(seed);
+            let whole = [pair.trials.len(), window.ms.start, window.ms.end];
+            batch.extend(whole.map(|number| ColumnValues::U32(vec![number as u32])));
+            batch
+                .extend(measures.into_iter().map(|value| ColumnValues::F64(vec![value.unwrap_or(f64::NAN)])));
             take(batch)?;
         }
         Ok(())

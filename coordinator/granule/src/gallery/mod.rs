@@ -5,7 +5,7 @@ pub(crate) mod bare;
 mod folder;
 mod reached;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 
 use granule_engine::{Model, Spike, TrialSpikes};
@@ -24,7 +24,7 @@ use granule_outputs::drawn::Preliminary;
 use granule_outputs::manifest::Manifest;
 use granule_outputs::selection::{Pair, Selection};
 use granule_outputs::{OutputError, rows};
-use granule_sweep::{Design, Sweep};
+use granule_sweep::{Condition, Design, Sweep};
 use granule_system::exit;
 use granule_system::threads::side_by_side;
 use granule_text::plural;
@@ -68,6 +68,9 @@ pub(crate) struct Gallery<'a> {
     /// Name of the reference, if there are differences.
     pub(crate) reference: Option<String>,
 }
+
+/// Most windows that a note lists.
+const MOST_WINDOWS: usize = 8;
 
 /// The subject of a figure: the sweep, or one of its seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,15 +255,38 @@ impl<'a> Gallery<'a> {
         Ok(())
     }
 
-    /// Returns the windows in which responses are counted, for people.
-    pub(crate) fn windows(&self) -> String {
-        let of = self.conditions.iter().map(|&at| &self.sweep.conditions[at].model);
-        let windows: BTreeSet<(usize, usize)> = match &self.choice.window {
-            Some(ms) => [(ms.start, ms.end)].into(),
-            None => of.map(|model| Window::of(model).ms).map(|ms| (ms.start, ms.end)).collect(),
+    /// Returns the windows in which responses are counted, in ms, each with the names of its conditions.
+    pub(crate) fn windows(&self) -> Vec<(Range<usize>, Vec<String>)> {
+        let window = |&at: &usize| {
+            let Condition { name, model, .. } = &self.sweep.conditions[at];
+            let ms = self.choice.window.clone().unwrap_or_else(|| Window::of(model).ms);
+            (name.clone(), ms)
         };
-        let texts: Vec<String> = windows.iter().map(|(start, end)| format!("{start} to {end} ms")).collect();
-        texts.join(", ")
+        grouped(self.conditions.iter().map(window)).into_iter().map(|(names, ms)| (ms, names)).collect()
+    }
+
+    /// Describes conditions for people.
+    pub(crate) fn describe(&self, conditions: &[String]) -> String {
+        Names::new(self.sweep.conditions.iter().map(|condition| condition.name.as_str())).describe(conditions)
+    }
+
+    /// Adds a note if responses are counted in different windows.
+    fn note_windows(&mut self) {
+        let windows = self.windows();
+        if windows.len() < 2 {
+            return;
+        }
+        let texts: Vec<String> = windows
+            .iter()
+            .take(MOST_WINDOWS)
+            .map(|(ms, names)| format!("{} to {} ms in {}", ms.start, ms.end, self.describe(names)))
+            .collect();
+        let more = if windows.len() > MOST_WINDOWS { "; …" } else { "" };
+        self.notes.push(format!(
+            "conditions have different response windows: {}{more}. Rates and probabilities are counted over different times, so \
+                differences between these conditions are no effects of the parameters alone. --window sets one window for all",
+            texts.join("; ")
+        ));
     }
 
     fn window(&self, condition: &ObservedCondition) -> Window {
@@ -280,6 +306,7 @@ impl<'a> Gallery<'a> {
             })
             .collect();
         let reference = self.reference_of(&conditions)?;
+        self.note_windows();
         let chosen = shown(conditions.len(), reference);
         if chosen.len() < conditions.len() {
             self.notes.push(format!(

@@ -100,6 +100,12 @@ pub(super) fn differences(conditions: &[OfCondition<'_>], reference: usize) -> V
     all
 }
 
+/// Whether responses of a condition are counted in another window than those of the reference.
+pub(super) fn is_in_other_window(of: OfCondition<'_>, reference: OfCondition<'_>) -> bool {
+    let window = |(_, observed): OfCondition<'_>| observed.first().map(|of| of.window.clone());
+    window(of).zip(window(reference)).is_some_and(|(own, other)| own != other)
+}
+
 /// Returns the columns that name conditions and their parameters, with a row for each of these conditions, and then the
 /// other columns. Of a parameter whose column would have the name of another, the name is changed.
 fn named<'a>(
@@ -137,6 +143,8 @@ pub fn measures(conditions: &[OfCondition<'_>]) -> Table {
     let mut columns = vec![
         Column::whole("seed", rows.iter().map(|(_, of)| of.seed as usize)),
         Column::whole("trials", rows.iter().map(|(_, of)| of.trials as usize)),
+        Column::whole("window_from_ms", rows.iter().map(|(_, of)| of.window.ms.start)),
+        Column::whole("window_to_ms", rows.iter().map(|(_, of)| of.window.ms.end)),
     ];
     for (i, measure) in measures_of(conditions).into_iter().enumerate() {
         columns.push(Column::optional(measure.name(), rows.iter().map(|(_, of)| of.measures[i])));

@@ -1,6 +1,8 @@
 //! Figure of the differences between conditions and a reference.
 
-use super::compare::{Contrast, Difference, OfCondition, comparison, contrasts, differences};
+use super::compare::{
+    Contrast, Difference, OfCondition, comparison, contrasts, differences, is_in_other_window,
+};
 use super::show::{WIDTH_MM, counted, layout, mean_over, short};
 use crate::Figure;
 use crate::drawing::{
@@ -18,6 +20,9 @@ const MOST_PANELS: usize = 6;
 
 /// Longest names, in characters, that are beside the panels; longer ones have numbers.
 const MOST_NAME: usize = 30;
+
+/// Most conditions with another window that the description names.
+const MOST_NAMED: usize = 6;
 
 /// Most panels side by side.
 const COLUMNS: usize = 3;
@@ -125,12 +130,29 @@ fn figure(
     };
     let description = format!(
         "Differences between {} and {}, for the same {of_seeds}. The table also has the other measures and effect \
-         sizes.{left_out}",
+         sizes.{left_out}{}",
         counted(rows.len(), "condition"),
-        name_of(reference)
+        name_of(reference),
+        of_windows(conditions, reference, rows)
     );
     let title = format!("Differences to {}", name_of(reference));
     Figure::new(name, title, description, canvas, vec![comparison(conditions, reference)])
+}
+
+/// Returns the sentence about rows whose response window is not that of the reference, with a space before it.
+fn of_windows(conditions: &[OfCondition<'_>], reference: usize, rows: &[usize]) -> String {
+    let differs = |row: &&usize| is_in_other_window(conditions[**row], conditions[reference]);
+    let names: Vec<&str> = rows.iter().filter(differs).map(|row| conditions[*row].0.name.as_str()).collect();
+    let named = match names.len() {
+        0 => return String::new(),
+        1..=MOST_NAMED => names.join(", "),
+        count => counted(count, "condition"),
+    };
+    format!(
+        " Responses of {named} are counted in another window than those of {}, so these differences also compare \
+         different times.",
+        conditions[reference].0.name
+    )
 }
 
 fn panel(of: &[&Difference], contrast: Contrast, names: &[String], are_numbers: bool) -> Panel {

@@ -82,7 +82,7 @@ pub(super) fn of_seed(seed: u32, values: &[(Measure, f64)]) -> Observed {
     for (measure, value) in values {
         measures[place(*measure)] = Some(*value);
     }
-    Observed { seed, trials: 1, measures, of_trials: None, courses: None }
+    Observed { seed, trials: 1, window: Window { ms: 1000..1060 }, measures, of_trials: None, courses: None }
 }
 
 /// Returns the index of a measure of engine `pcg`.
@@ -476,6 +476,8 @@ fn populations_and_parameters_are_those_of_the_engine() {
         "synapse_weight_nS",
         "seed",
         "trials",
+        "window_from_ms",
+        "window_to_ms",
         "response_probability",
         "spikes_per_driven_cell",
         "peak_spikes_per_ms",

@@ -2,6 +2,7 @@
 
 mod methods;
 mod page;
+mod tables;
 mod written;
 
 use std::path::Path;
@@ -16,7 +17,7 @@ use granule_text::plural;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use self::page::ReportPage;
+use self::page::{ReportPage, ResponseWindow};
 use crate::cli::{self, exit};
 use crate::commands::figures::with_gallery;
 use crate::commands::target;
@@ -68,6 +69,11 @@ pub(crate) fn run(arguments: &cli::ReportArgs) -> Result<(), Failure> {
             ));
         }
         let sweep = gallery.sweep();
+        let windows: Vec<ResponseWindow> = gallery
+            .windows()
+            .into_iter()
+            .map(|(ms, conditions)| ResponseWindow { ms, words: gallery.describe(&conditions), conditions })
+            .collect();
         let page = ReportPage {
             sweep,
             yaml: &to_yaml(sweep),
@@ -80,7 +86,7 @@ pub(crate) fn run(arguments: &cli::ReportArgs) -> Result<(), Failure> {
             sensitivity: gallery.sensitivity.as_ref(),
             reached: &gallery.reached()?,
             reference: gallery.reference.as_deref(),
-            windows: &gallery.windows(),
+            windows: &windows,
             notes: &notes,
         };
         let html = page.html();

@@ -1,9 +1,12 @@
 //! The page: HTML that runs no script and loads nothing. A content security policy makes browsers enforce that.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use granule_figures::sweep::{Index, Measure, Sensitivity};
-use granule_figures::{ColumnData, Figure, Table};
+use granule_figures::{Figure, Table};
 use granule_outputs::drawn::{self, Preliminary};
 use granule_outputs::manifest::{Manifest, ResolvedSweep};
 use granule_sweep::Sweep;
@@ -14,19 +17,26 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use super::methods;
+use super::tables::{Comparison, across, influences};
 use super::written::Written;
 use crate::gallery::{Of, Reached};
 
 const STYLE: &str = include_str!("page.css");
-
-/// Most rows of a table that are shown.
-const MOST_ROWS: usize = 100;
 
 /// Most rows of the tables of parameters and of files. A browser cannot show many more.
 const MOST_LISTED: usize = 5000;
 
 /// Most rows of a table that the page contains as a file.
 const MOST_CONTAINED: usize = 20_000;
+
+/// A window in which responses are counted.
+pub(super) struct ResponseWindow {
+    /// In ms of a trial; the end is excluded.
+    pub(super) ms: Range<usize>,
+    pub(super) conditions: Vec<String>,
+    /// The conditions, for people.
+    pub(super) words: String,
+}
 
 /// The contents of the page.
 pub(super) struct ReportPage<'a> {
@@ -49,8 +59,8 @@ pub(super) struct ReportPage<'a> {
     pub(super) reached: &'a [Reached],
     /// Name of the condition with which others are compared.
     pub(super) reference: Option<&'a str>,
-    /// The windows in which responses are counted.
-    pub(super) windows: &'a str,
+    /// The windows in which responses are counted, in ms, each with its conditions and their description.
+    pub(super) windows: &'a [ResponseWindow],
     pub(super) notes: &'a [String],
 }
 
@@ -176,9 +186,10 @@ impl ReportPage<'_> {
                     "Means over " (plural(seeds as u64, "seed"))
                     @if seeds > 1 { ", with 95 % confidence intervals over seeds" }
                     @else { "; one seed gives no interval over seeds" }
-                    @if !self.windows.is_empty() { "; responses are counted from " (self.windows) } "."
+                    @if let [window] = self.windows { "; responses are counted from " (between(&window.ms)) } "."
                 }
-                (across(of, "mean"))
+                (self.list_windows())
+                (across(of, &Comparison::default()))
             }
             @if let (Some(of), Some(reference)) = (self.table("differences"), self.reference) {
                 h3 { "Differences to " (reference) }
@@ -190,13 +201,30 @@ impl ReportPage<'_> {
                     }
                     "."
                 }
-                (across(of, "difference"))
+                (across(of, &Comparison { is_difference: true, in_other_window: self.in_other_window(reference) }))
             }
             p { @for of in self.tables.iter().filter(|of| is_contained(of)) { (download(of, of.name)) " " } }
             @if self.tables.iter().any(|of| !is_contained(of)) {
                 p { code { "granule export … --measures FILE" } " writes all estimates." }
             }
         }
+    }
+
+    /// Lists the windows with their conditions, if there are several.
+    fn list_windows(&self) -> Markup {
+        html! {
+            @if self.windows.len() > 1 {
+                p { "Responses are counted in different windows:" }
+                ul { @for ResponseWindow { ms, words, .. } in self.windows { li { (between(ms)) ": " (words) } } }
+            }
+        }
+    }
+
+    /// Returns the conditions whose window is not that of the reference.
+    fn in_other_window(&self, reference: &str) -> BTreeSet<&str> {
+        let others =
+            self.windows.iter().filter(|window| window.conditions.iter().all(|name| name != reference));
+        others.flat_map(|window| &window.conditions).map(String::as_str).collect()
     }
 
     /// Returns the figures of the whole sweep: those of sensitivity, or all others.
@@ -429,130 +457,7 @@ pub(super) fn save_as(content: &[u8], path: &str, words: &str) -> Markup {
     }
 }
 
-/// Returns the indices of the main measures: a row for each parameter and index, a column for each measure.
-fn influences(of: &Sensitivity) -> Markup {
-    let shown = of.shown();
-    let measures: Vec<Measure> = of.measures().into_iter().filter(|measure| measure.is_main()).collect();
-    let r_squared = |measure| of.of(measure, 0, Index::Src).and_then(|of| of.r_squared);
-    html! {
-        div class="wide" { table {
-            thead { tr {
-                th scope="col" { "Parameter" }
-                th scope="col" { "Index" }
-                @for measure in &measures { th scope="col" class="number" { (measure.label()) } }
-            } }
-            tbody {
-                @for (place, parameter) in of.parameters.iter().enumerate() {
-                    @for index in shown { tr {
-                        @if index == shown[0] { th scope="row" rowspan="2" { (parameter.words()) } }
-                        td { (index.label()) }
-                        @for measure in &measures {
-                            @let effect = of.of(*measure, place, index).and_then(|of| of.effect);
-                            @let is_clear = effect.is_some_and(|effect| effect.low > 0.0 || effect.high < 0.0);
-                            td class=(if is_clear { "number clear" } else { "number" }) {
-                                (with_interval(effect.map(|effect| effect.value), effect.map(|effect| (effect.low, effect.high))))
-                            }
-                        }
-                    } }
-                }
-                @if measures.iter().any(|measure| r_squared(*measure).is_some()) { tr {
-                    th scope="row" colspan="2" { "R" sup { "2" } " of the linear model" }
-                    @for measure in &measures { td class="number" { (with_interval(r_squared(*measure), None)) } }
-                } }
-            }
-        } }
-    }
-}
-
-/// Returns a long table as one with a condition in each row, and in each column the mean of a measure with its interval.
-fn across(of: &Table, value: &str) -> Markup {
-    let texts = |name: &str| match of
-        .columns
-        .iter()
-        .find(|column| column.name == name)
-        .map(|column| &column.values)
-    {
-        Some(ColumnData::Text(texts)) => &texts[..],
-        _ => &[],
-    };
-    let numbers = |name: &str| match of
-        .columns
-        .iter()
-        .find(|column| column.name == name)
-        .map(|column| &column.values)
-    {
-        Some(ColumnData::Number(numbers)) => &numbers[..],
-        _ => &[],
-    };
-    let (conditions, measures, units) = (texts("condition"), texts("measure"), texts("unit"));
-    let (means, lows, highs) = (numbers(value), numbers("low_95"), numbers("high_95"));
-    let effects = numbers("effect_size_dz");
-    // All rows of a condition follow each other, with the measures in one order.
-    let count = conditions.iter().take_while(|name| conditions.first() == Some(*name)).count().max(1);
-    html! {
-        div class="wide" { table {
-            thead { tr {
-                th scope="col" { "Condition" }
-                @for (measure, unit) in measures.iter().zip(units).take(count) {
-                    th scope="col" class="number" {
-                        (heading(measure, unit))
-                    }
-                }
-            } }
-            tbody { @for first in (0..conditions.len()).step_by(count).take(MOST_ROWS) {
-                tr {
-                    th scope="row" { (conditions[first]) }
-                    @for row in first..(first + count).min(means.len()) {
-                        @let is_clear = value == "difference"
-                            && lows[row].zip(highs[row]).is_some_and(|(low, high)| low > 0.0 || high < 0.0);
-                        td class=(if is_clear { "number clear" } else { "number" }) {
-                            (with_interval(means[row], lows[row].zip(highs[row])))
-                            @if let Some(Some(effect)) = effects.get(row) {
-                                span class="interval" { i { "d" } sub { "z" } " " (format!("{effect:.1}").replace('-', "\u{2212}")) }
-                            }
-                        }
-                    }
-                }
-            } }
-        } }
-        @if conditions.len() / count > MOST_ROWS {
-            p { "The first " (MOST_ROWS) " of " (conditions.len() / count) " conditions; all are in the files below." }
-        }
-    }
-}
-
-/// Returns the heading of a measure's column: its name in words, with the unit in brackets.
-fn heading(measure: &str, unit: &str) -> String {
-    let name = match unit {
-        "Hz" => measure.strip_suffix("_hz"),
-        "ms" => measure.strip_suffix("_ms"),
-        // The name says it.
-        "1/ms" => return measure.replace('_', " "),
-        _ => None,
-    };
-    let words = name.unwrap_or(measure).replace('_', " ");
-    if unit.is_empty() { words } else { format!("{words} ({unit})") }
-}
-
-/// Formats a mean with its interval. All three have the decimals that the interval's half width has in two digits. Very
-/// small and very large numbers have a power of ten.
-fn with_interval(mean: Option<f64>, interval: Option<(f64, f64)>) -> Markup {
-    let Some(mean) = mean else { return html! { "–" } };
-    let half = interval.map_or(0.0, |(low, high)| (high - low) / 2.0);
-    let largest = interval.map_or(mean.abs(), |(low, high)| mean.abs().max(low.abs()).max(high.abs()));
-    let exponent =
-        if largest > 0.0 && !(1e-3..1e5).contains(&largest) { largest.log10().floor() as i32 } else { 0 };
-    let unit = 10.0_f64.powi(exponent);
-    let precision = if half > 0.0 { half / unit } else { (largest / unit).max(1e-9) * 0.05 };
-    let decimals =
-        if largest > 0.0 { (1 - precision.log10().floor() as i32).clamp(0, 6) as usize } else { 0 };
-    let number = |x: f64| format!("{:.decimals$}", x / unit).replace('-', "\u{2212}");
-    let power =
-        html! { @if exponent != 0 { " × 10" sup { (exponent.to_string().replace('-', "\u{2212}")) } } };
-    html! {
-        (number(mean)) (power)
-        @if let Some((low, high)) = interval {
-            " " span class="interval" { "[" (number(low)) ", " (number(high)) "]" (power) }
-        }
-    }
+/// Describes a window: `1000 to 1060 ms`.
+fn between(ms: &Range<usize>) -> String {
+    format!("{} to {} ms", ms.start, ms.end)
 }

@@ -1,6 +1,7 @@
 use granule_engine::Value;
 
 use super::*;
+use crate::sweep::Window;
 use crate::sweep::tests::{
     Program, assert_close, condition, condition_of, factor, joined, leak, names, numbers, of_seed, texts,
 };
@@ -106,13 +107,15 @@ fn every_seed_has_a_row_with_all_measures() {
         "mossy_to_granule_scale",
         "mossy_to_golgi_scale",
     ];
-    let expected = [&["condition"][..], &parameters, &["seed", "trials"], &MEASURES].concat();
+    let expected =
+        [&["condition"][..], &parameters, &["seed", "trials", "window_from_ms", "window_to_ms"], &MEASURES]
+            .concat();
     assert_eq!(names(&table), expected);
     let csv = table.csv();
     let expected = [
-        "Control,\"[1010, 1020, 1030]\",1,0,-51,1,1,7,1,,1.5,,,,,,,,",
-        "Control,\"[1010, 1020, 1030]\",1,0,-51,1,1,451,1,,2.5,,,,,,,,",
-        "ACh,\"[1010, 1020, 1030]\",0.4,0.07,-55,0.4521,0.4578,7,34,,3.5,,,,,,,6.25,",
+        "Control,\"[1010, 1020, 1030]\",1,0,-51,1,1,7,1,1000,1060,,1.5,,,,,,,,",
+        "Control,\"[1010, 1020, 1030]\",1,0,-51,1,1,451,1,1000,1060,,2.5,,,,,,,,",
+        "ACh,\"[1010, 1020, 1030]\",0.4,0.07,-55,0.4521,0.4578,7,34,1000,1060,,3.5,,,,,,,6.25,",
     ];
     assert_eq!(csv.lines().skip(1).collect::<Vec<_>>(), expected);
     // A condition without a seed still has estimates.
@@ -212,6 +215,7 @@ fn no_two_columns_have_one_name() {
     let observed = |value: f64| Observed {
         seed: 1,
         trials: 1,
+        window: Window { ms: 0..100 },
         measures: vec![Some(value); 5],
         of_trials: None,
         courses: None,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::sweep::tests::{condition, has_text, joined, leak, legend, of_seed, texts};
-use crate::sweep::{Measure, Observed, ObservedCondition};
+use crate::sweep::{Measure, Observed, ObservedCondition, Window};
 
 /// Returns so many conditions with names of this start, each with these seeds.
 fn conditions(start: &str, count: usize, seeds: u32) -> (Vec<ObservedCondition>, Vec<Vec<Observed>>) {
@@ -159,4 +159,15 @@ fn of_very_many_conditions_some_are_drawn() {
     assert_eq!((drawn[0].as_str(), drawn[1].as_str()), ("of-1", "of-3"));
     let text = "All figures together show 96 of 200 conditions, at equal distances in the sweep";
     assert!(figures.iter().all(|figure| figure.description.contains(text)));
+}
+
+#[test]
+fn the_description_names_conditions_with_another_window() {
+    let (conditions, mut observed) = conditions("c", 3, 2);
+    let description =
+        |observed: &[Vec<Observed>]| forest(&joined(&conditions, observed), 0).remove(0).description;
+    assert!(!description(&observed).contains("window"));
+    observed[2].iter_mut().for_each(|of| of.window = Window { ms: 1000..1330 });
+    let text = description(&observed);
+    assert!(text.contains("Responses of c2 are counted in another window than those of c0,"), "{text}");
 }

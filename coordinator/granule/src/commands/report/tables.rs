@@ -1,0 +1,161 @@
+//! The tables of numbers in a report.
+
+use std::collections::BTreeSet;
+
+use granule_figures::sweep::{Index, Measure, Sensitivity};
+use granule_figures::{ColumnData, Table};
+use maud::{Markup, html};
+
+/// Most rows of a table that are shown.
+const MOST_ROWS: usize = 100;
+
+/// Returns the indices of the main measures: a row for each parameter and index, a column for each measure.
+pub(super) fn influences(of: &Sensitivity) -> Markup {
+    let shown = of.shown();
+    let measures: Vec<Measure> = of.measures().into_iter().filter(|measure| measure.is_main()).collect();
+    let r_squared = |measure| of.of(measure, 0, Index::Src).and_then(|of| of.r_squared);
+    html! {
+        div class="wide" { table {
+            thead { tr {
+                th scope="col" { "Parameter" }
+                th scope="col" { "Index" }
+                @for measure in &measures { th scope="col" class="number" { (measure.label()) } }
+            } }
+            tbody {
+                @for (place, parameter) in of.parameters.iter().enumerate() {
+                    @for index in shown { tr {
+                        @if index == shown[0] { th scope="row" rowspan="2" { (parameter.words()) } }
+                        td { (index.label()) }
+                        @for measure in &measures {
+                            @let effect = of.of(*measure, place, index).and_then(|of| of.effect);
+                            @let is_clear = effect.is_some_and(|effect| effect.low > 0.0 || effect.high < 0.0);
+                            td class=(if is_clear { "number clear" } else { "number" }) {
+                                (with_interval(effect.map(|effect| effect.value), effect.map(|effect| (effect.low, effect.high))))
+                            }
+                        }
+                    } }
+                }
+                @if measures.iter().any(|measure| r_squared(*measure).is_some()) { tr {
+                    th scope="row" colspan="2" { "R" sup { "2" } " of the linear model" }
+                    @for measure in &measures { td class="number" { (with_interval(r_squared(*measure), None)) } }
+                } }
+            }
+        } }
+    }
+}
+
+/// How a table compares conditions.
+#[derive(Default)]
+pub(super) struct Comparison<'a> {
+    /// Whether the values are differences to a reference.
+    pub(super) is_difference: bool,
+    /// Conditions whose response window is not that of the reference.
+    pub(super) in_other_window: BTreeSet<&'a str>,
+}
+
+/// The mark of conditions with another window.
+const OTHER_WINDOW: &str = "†";
+
+/// Returns a long table as one with a condition in each row, and in each column the mean of a measure with its interval.
+pub(super) fn across(of: &Table, comparison: &Comparison<'_>) -> Markup {
+    let value = if comparison.is_difference { "difference" } else { "mean" };
+    let is_marked = |name: &str| comparison.in_other_window.contains(name);
+    let texts = |name: &str| match of
+        .columns
+        .iter()
+        .find(|column| column.name == name)
+        .map(|column| &column.values)
+    {
+        Some(ColumnData::Text(texts)) => &texts[..],
+        _ => &[],
+    };
+    let numbers = |name: &str| match of
+        .columns
+        .iter()
+        .find(|column| column.name == name)
+        .map(|column| &column.values)
+    {
+        Some(ColumnData::Number(numbers)) => &numbers[..],
+        _ => &[],
+    };
+    let (conditions, measures, units) = (texts("condition"), texts("measure"), texts("unit"));
+    let (means, lows, highs) = (numbers(value), numbers("low_95"), numbers("high_95"));
+    let effects = numbers("effect_size_dz");
+    // All rows of a condition follow each other, with the measures in one order.
+    let count = conditions.iter().take_while(|name| conditions.first() == Some(*name)).count().max(1);
+    html! {
+        div class="wide" { table {
+            thead { tr {
+                th scope="col" { "Condition" }
+                @for (measure, unit) in measures.iter().zip(units).take(count) {
+                    th scope="col" class="number" {
+                        (heading(measure, unit))
+                    }
+                }
+            } }
+            tbody { @for first in (0..conditions.len()).step_by(count).take(MOST_ROWS) {
+                tr {
+                    th scope="row" {
+                        (conditions[first])
+                        @if is_marked(&conditions[first]) { " " (OTHER_WINDOW) }
+                    }
+                    @for row in first..(first + count).min(means.len()) {
+                        @let is_clear = comparison.is_difference
+                            && lows[row].zip(highs[row]).is_some_and(|(low, high)| low > 0.0 || high < 0.0);
+                        td class=(if is_clear { "number clear" } else { "number" }) {
+                            (with_interval(means[row], lows[row].zip(highs[row])))
+                            @if let Some(Some(effect)) = effects.get(row) {
+                                span class="interval" { i { "d" } sub { "z" } " " (format!("{effect:.1}").replace('-', "\u{2212}")) }
+                            }
+                        }
+                    }
+                }
+            } }
+        } }
+        @if conditions.iter().any(|name| is_marked(name)) {
+            p {
+                (OTHER_WINDOW) " Responses of this condition are counted in another window than those of the reference, so its \
+                 differences also compare different times."
+            }
+        }
+        @if conditions.len() / count > MOST_ROWS {
+            p { "The first " (MOST_ROWS) " of " (conditions.len() / count) " conditions; all are in the files below." }
+        }
+    }
+}
+
+/// Returns the heading of a measure's column: its name in words, with the unit in brackets.
+fn heading(measure: &str, unit: &str) -> String {
+    let name = match unit {
+        "Hz" => measure.strip_suffix("_hz"),
+        "ms" => measure.strip_suffix("_ms"),
+        // The name says it.
+        "1/ms" => return measure.replace('_', " "),
+        _ => None,
+    };
+    let words = name.unwrap_or(measure).replace('_', " ");
+    if unit.is_empty() { words } else { format!("{words} ({unit})") }
+}
+
+/// Formats a mean with its interval. All three have the decimals that the interval's half width has in two digits. Very
+/// small and very large numbers have a power of ten.
+fn with_interval(mean: Option<f64>, interval: Option<(f64, f64)>) -> Markup {
+    let Some(mean) = mean else { return html! { "–" } };
+    let half = interval.map_or(0.0, |(low, high)| (high - low) / 2.0);
+    let largest = interval.map_or(mean.abs(), |(low, high)| mean.abs().max(low.abs()).max(high.abs()));
+    let exponent =
+        if largest > 0.0 && !(1e-3..1e5).contains(&largest) { largest.log10().floor() as i32 } else { 0 };
+    let unit = 10.0_f64.powi(exponent);
+    let precision = if half > 0.0 { half / unit } else { (largest / unit).max(1e-9) * 0.05 };
+    let decimals =
+        if largest > 0.0 { (1 - precision.log10().floor() as i32).clamp(0, 6) as usize } else { 0 };
+    let number = |x: f64| format!("{:.decimals$}", x / unit).replace('-', "\u{2212}");
+    let power =
+        html! { @if exponent != 0 { " × 10" sup { (exponent.to_string().replace('-', "\u{2212}")) } } };
+    html! {
+        (number(mean)) (power)
+        @if let Some((low, high)) = interval {
+            " " span class="interval" { "[" (number(low)) ", " (number(high)) "]" (power) }
+        }
+    }
+}
