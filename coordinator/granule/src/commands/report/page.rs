@@ -17,7 +17,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use super::methods;
-use super::tables::{Comparison, across, influences};
+use super::tables::{Comparison, across, has_fewer_seeds, influences, most_seeds};
 use super::written::Written;
 use crate::gallery::{Of, Reached};
 
@@ -178,14 +178,15 @@ impl ReportPage<'_> {
 
     /// Returns estimates, differences, and links to all numbers.
     fn results(&self) -> Markup {
-        let seeds = self.sweep.seeds.len();
         html! {
             @if let Some(of) = self.table("estimates") {
                 h3 { "Estimates" }
                 p {
-                    "Means over " (plural(seeds as u64, "seed"))
+                    @let seeds = most_seeds(of);
+                    "Means over " (plural(seeds, "seed"))
                     @if seeds > 1 { ", with 95 % confidence intervals over seeds" }
                     @else { "; one seed gives no interval over seeds" }
+                    (of_fewer(of))
                     @if let [window] = self.windows { "; responses are counted from " (between(&window.ms)) } "."
                 }
                 (self.list_windows())
@@ -195,10 +196,11 @@ impl ReportPage<'_> {
                 h3 { "Differences to " (reference) }
                 p {
                     "Each condition minus " (reference) ", paired by seed"
-                    @if seeds > 1 {
+                    @if most_seeds(of) > 1 {
                         ", with 95 % confidence intervals and the effect size " i { "d" } sub { "z" }
                         "; bold if the interval excludes 0"
                     }
+                    (of_fewer(of))
                     "."
                 }
                 (across(of, &Comparison { is_difference: true, in_other_window: self.in_other_window(reference) }))
@@ -460,4 +462,11 @@ pub(super) fn save_as(content: &[u8], path: &str, words: &str) -> Markup {
 /// Describes a window: `1000 to 1060 ms`.
 fn between(ms: &Range<usize>) -> String {
     format!("{} to {} ms", ms.start, ms.end)
+}
+
+/// States that some values of a table are computed from fewer seeds than others. Empty if all have the same number.
+fn of_fewer(table: &Table) -> Markup {
+    html! {
+        @if has_fewer_seeds(table) { "; values that can be measured in fewer seeds state their number " i { "n" } }
+    }
 }

@@ -56,38 +56,113 @@ pub(super) struct Comparison<'a> {
 /// The mark of conditions with another window.
 const OTHER_WINDOW: &str = "†";
 
+/// A long table, with a row for each condition and measure. All rows of a condition follow each other, with the measures in
+/// one order.
+struct Long<'a> {
+    conditions: &'a [String],
+    measures: &'a [String],
+    units: &'a [String],
+    values: &'a [Option<f64>],
+    lows: &'a [Option<f64>],
+    highs: &'a [Option<f64>],
+    /// Empty in a table of estimates.
+    effects: &'a [Option<f64>],
+    /// Number of seeds of each value.
+    seeds: &'a [u64],
+    is_difference: bool,
+}
+
+impl Long<'_> {
+    fn of(table: &Table, is_difference: bool) -> Long<'_> {
+        let (texts, numbers) = (|name| texts(table, name), |name| numbers(table, name));
+        Long {
+            conditions: texts("condition"),
+            measures: texts("measure"),
+            units: texts("unit"),
+            values: numbers(if is_difference { "difference" } else { "mean" }),
+            lows: numbers("low_95"),
+            highs: numbers("high_95"),
+            effects: numbers("effect_size_dz"),
+            seeds: seeds(table),
+            is_difference,
+        }
+    }
+
+    /// Number of measures.
+    fn count(&self) -> usize {
+        self.conditions.iter().take_while(|name| self.conditions.first() == Some(*name)).count().max(1)
+    }
+
+    /// Returns the cell of a row of the long table.
+    fn cell(&self, row: usize) -> Markup {
+        let interval = self.lows[row].zip(self.highs[row]);
+        let is_clear = self.is_difference && interval.is_some_and(|(low, high)| low > 0.0 || high < 0.0);
+        let most = self.seeds.iter().max().copied().unwrap_or(0);
+        html! {
+            td class=(if is_clear { "number clear" } else { "number" }) {
+                (with_interval(self.values[row], interval))
+                @if let Some(Some(effect)) = self.effects.get(row) {
+                    span class="interval" { i { "d" } sub { "z" } " " (signed(format!("{effect:.1}"))) }
+                }
+                @if self.values[row].is_some() && self.seeds[row] != most {
+                    span class="interval" { i { "n" } " = " (self.seeds[row]) }
+                }
+            }
+        }
+    }
+}
+
+/// Returns the most seeds that a value of a long table is computed from.
+pub(super) fn most_seeds(table: &Table) -> u64 {
+    seeds(table).iter().max().copied().unwrap_or(0)
+}
+
+/// Whether a value of a long table is computed from fewer seeds than another.
+pub(super) fn has_fewer_seeds(table: &Table) -> bool {
+    let most = most_seeds(table);
+    seeds(table).iter().any(|&seeds| seeds > 0 && seeds < most)
+}
+
+fn seeds(table: &Table) -> &[u64] {
+    match values(table, "seeds") {
+        Some(ColumnData::Whole(seeds)) => seeds,
+        _ => &[],
+    }
+}
+
+fn texts<'a>(table: &'a Table, name: &str) -> &'a [String] {
+    match values(table, name) {
+        Some(ColumnData::Text(texts)) => texts,
+        _ => &[],
+    }
+}
+
+fn numbers<'a>(table: &'a Table, name: &str) -> &'a [Option<f64>] {
+    match values(table, name) {
+        Some(ColumnData::Number(numbers)) => numbers,
+        _ => &[],
+    }
+}
+
+fn values<'a>(table: &'a Table, name: &str) -> Option<&'a ColumnData> {
+    table.columns.iter().find(|column| column.name == name).map(|column| &column.values)
+}
+
+/// Returns a number with the sign of mathematics.
+fn signed(number: String) -> String {
+    number.replace('-', "\u{2212}")
+}
+
 /// Returns a long table as one with a condition in each row, and in each column the mean of a measure with its interval.
 pub(super) fn across(of: &Table, comparison: &Comparison<'_>) -> Markup {
-    let value = if comparison.is_difference { "difference" } else { "mean" };
     let is_marked = |name: &str| comparison.in_other_window.contains(name);
-    let texts = |name: &str| match of
-        .columns
-        .iter()
-        .find(|column| column.name == name)
-        .map(|column| &column.values)
-    {
-        Some(ColumnData::Text(texts)) => &texts[..],
-        _ => &[],
-    };
-    let numbers = |name: &str| match of
-        .columns
-        .iter()
-        .find(|column| column.name == name)
-        .map(|column| &column.values)
-    {
-        Some(ColumnData::Number(numbers)) => &numbers[..],
-        _ => &[],
-    };
-    let (conditions, measures, units) = (texts("condition"), texts("measure"), texts("unit"));
-    let (means, lows, highs) = (numbers(value), numbers("low_95"), numbers("high_95"));
-    let effects = numbers("effect_size_dz");
-    // All rows of a condition follow each other, with the measures in one order.
-    let count = conditions.iter().take_while(|name| conditions.first() == Some(*name)).count().max(1);
+    let long = Long::of(of, comparison.is_difference);
+    let (conditions, count) = (long.conditions, long.count());
     html! {
         div class="wide" { table {
             thead { tr {
                 th scope="col" { "Condition" }
-                @for (measure, unit) in measures.iter().zip(units).take(count) {
+                @for (measure, unit) in long.measures.iter().zip(long.units).take(count) {
                     th scope="col" class="number" {
                         (heading(measure, unit))
                     }
@@ -99,16 +174,7 @@ pub(super) fn across(of: &Table, comparison: &Comparison<'_>) -> Markup {
                         (conditions[first])
                         @if is_marked(&conditions[first]) { " " (OTHER_WINDOW) }
                     }
-                    @for row in first..(first + count).min(means.len()) {
-                        @let is_clear = comparison.is_difference
-                            && lows[row].zip(highs[row]).is_some_and(|(low, high)| low > 0.0 || high < 0.0);
-                        td class=(if is_clear { "number clear" } else { "number" }) {
-                            (with_interval(means[row], lows[row].zip(highs[row])))
-                            @if let Some(Some(effect)) = effects.get(row) {
-                                span class="interval" { i { "d" } sub { "z" } " " (format!("{effect:.1}").replace('-', "\u{2212}")) }
-                            }
-                        }
-                    }
+                    @for row in first..(first + count).min(long.values.len()) { (long.cell(row)) }
                 }
             } }
         } }
@@ -149,9 +215,8 @@ fn with_interval(mean: Option<f64>, interval: Option<(f64, f64)>) -> Markup {
     let precision = if half > 0.0 { half / unit } else { (largest / unit).max(1e-9) * 0.05 };
     let decimals =
         if largest > 0.0 { (1 - precision.log10().floor() as i32).clamp(0, 6) as usize } else { 0 };
-    let number = |x: f64| format!("{:.decimals$}", x / unit).replace('-', "\u{2212}");
-    let power =
-        html! { @if exponent != 0 { " × 10" sup { (exponent.to_string().replace('-', "\u{2212}")) } } };
+    let number = |x: f64| signed(format!("{:.decimals$}", x / unit));
+    let power = html! { @if exponent != 0 { " × 10" sup { (signed(exponent.to_string())) } } };
     html! {
         (number(mean)) (power)
         @if let Some((low, high)) = interval {
@@ -159,3 +224,6 @@ fn with_interval(mean: Option<f64>, interval: Option<(f64, f64)>) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
