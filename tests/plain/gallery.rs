@@ -476,6 +476,12 @@ fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
     assert!(!page.contains("<script") && !page.contains("<link") && !page.contains("url("));
     assert_eq!(page.matches("role=\"img\"").count(), 19);
     assert!(page.contains("<title>test: report</title>") && page.contains("spikes per driven cell"));
+    // The tests' build has no commit, unless the environment names one.
+    let version = place.run(&["--version"]).succeeded().stdout;
+    let commit = version.rsplit("commit ").next().expect("a commit").trim().to_owned();
+    let program = format!("granule {}, commit {commit}<", env!("CARGO_PKG_VERSION"));
+    assert!(page.contains(&program));
+    assert_eq!(place.manifest("out")["run"].get("commit").is_some(), commit != "unknown");
     // When printed, all parts are shown.
     assert!(page.contains("details::details-content { content-visibility: visible;"));
     let manifest = place.manifest("out");

@@ -6,6 +6,11 @@ use granule_engine::Engine;
 
 use crate::engines::ENGINES;
 
+/// Commit of the build. None if the build was not given one.
+pub(crate) fn commit() -> Option<&'static str> {
+    Some(env!("GRANULE_BUILD_COMMIT")).filter(|commit| *commit != "unknown")
+}
+
 /// The version; all engines with their revisions, the default first; target, profile and commit of the build.
 pub(crate) static LONG: LazyLock<String> = LazyLock::new(|| {
     let engine = |engine: &&dyn Engine| format!("{} (revision {})", engine.name(), engine.revision());

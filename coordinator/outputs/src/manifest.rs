@@ -67,6 +67,9 @@ pub struct Decision {
 /// The run that completed the sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CompletedRun {
+    /// Commit of the program. None if its build has none, and in manifests of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     pub host: String,
     pub operating_system: String,
     pub architecture: String,

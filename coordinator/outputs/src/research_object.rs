@@ -342,16 +342,21 @@ impl<'a> ResearchObject<'a> {
         })
     }
 
-    /// Describes the granule that completed the sweep, and the one that writes the crate. The manifest has no commit,
-    /// so that of the first is unknown.
+    /// Describes the granule that completed the sweep, and the one that writes the crate.
     fn describe_software(&self, graph: &mut Vec<Value>) {
         let of = |id: &str, version: String, description: &str| {
             json!({ "@id": id, "@type": "SoftwareApplication", "name": "granule", "softwareVersion": version,
                 "license": { "@id": MIT }, "description": description })
         };
         let version = concat!(env!("CARGO_PKG_VERSION"), ", commit ");
+        let commit =
+            self.manifest.run.commit.as_ref().map_or(String::new(), |commit| format!(", commit {commit}"));
         graph.extend([
-            of("#granule", self.manifest.granule.clone(), "The program that completed the sweep"),
+            of(
+                "#granule",
+                format!("{}{commit}", self.manifest.granule),
+                "The program that completed the sweep",
+            ),
             of("#exporter", format!("{version}{}", self.commit), "The program that wrote this crate"),
             json!({ "@id": MIT, "@type": "CreativeWork", "name": "MIT License",
                 "description": "The licence of the software granule" }),

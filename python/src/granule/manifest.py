@@ -137,6 +137,8 @@ class Run:
     disagreements: tuple[str, ...] = ()
     #: The text of the sweep file.
     sweep_file: str | None = None
+    #: The commit of the program, if its build recorded one.
+    commit: str | None = None
     #: The environment variables that override the sweep file, with their values.
     overrides: Mapping[str, str] = field(default_factory=lambda: types.MappingProxyType({}))
     #: The tables of conditions that the sweep file names.

@@ -60,6 +60,7 @@ use crate::commands::this_process::{command_line, cpu_seconds};
 use crate::engines::ENGINES;
 use crate::failure::{Failure, shell_path, shown};
 use crate::stdout::{LastWords, both};
+use crate::version::commit;
 
 /// The user's request.
 pub(crate) struct RunOrder<'a> {
@@ -696,6 +697,7 @@ impl PreparedRun {
         let Computed { trials: computed, outcome } = &done.computed;
         let reused = self.plan.len().saturating_sub(computed + outcome.set_aside.len() as u64);
         let run = CompletedRun {
+            commit: commit().map(str::to_owned),
             host: host(),
             operating_system: std::env::consts::OS.to_owned(),
             architecture: std::env::consts::ARCH.to_owned(),

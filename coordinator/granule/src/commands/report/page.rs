@@ -20,6 +20,7 @@ use super::methods;
 use super::tables::{Comparison, across, has_fewer_seeds, influences, most_seeds};
 use super::written::Written;
 use crate::gallery::{Of, Reached};
+use crate::version::commit;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -311,10 +312,11 @@ impl ReportPage<'_> {
             ("Seeds", ranges(&runs(&self.sweep.seeds), usize::MAX)),
         ];
         if let Some(Preliminary { stored, total, .. }) = self.preliminary {
+            rows.insert(0, ("Drawn by", program(env!("CARGO_PKG_VERSION"), commit())));
             rows.push(("Trials", format!("{stored} of {total} stored so far")));
         }
         if let Some(Manifest { granule, run, .. }) = self.manifest {
-            rows.insert(0, ("Program", format!("granule {granule}")));
+            rows.insert(0, ("Program", program(granule, run.commit.as_deref())));
             rows.extend([
                 ("Host", format!("{} ({}, {})", run.host, run.operating_system, run.architecture)),
                 ("Workers", run.workers.to_string()),
@@ -469,4 +471,9 @@ fn of_fewer(table: &Table) -> Markup {
     html! {
         @if has_fewer_seeds(table) { "; values that can be measured in fewer seeds state their number " i { "n" } }
     }
+}
+
+/// Describes a program by its version and commit.
+fn program(version: &str, commit: Option<&str>) -> String {
+    format!("granule {version}, commit {}", commit.unwrap_or("unknown"))
 }
