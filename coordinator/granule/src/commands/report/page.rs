@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use granule_figures::sweep::{Index, Measure, Sensitivity};
+use granule_figures::sweep::{Index, Measure, Sensitivity, varied};
 use granule_figures::{Figure, Table};
 use granule_outputs::drawn::{self, Preliminary};
 use granule_outputs::manifest::{Manifest, ResolvedSweep};
@@ -179,6 +179,7 @@ impl ReportPage<'_> {
 
     /// Returns estimates, differences, and links to all numbers.
     fn results(&self) -> Markup {
+        let varied = varied(self.sweep.conditions.iter().map(|condition| &condition.model));
         html! {
             @if let Some(of) = self.table("estimates") {
                 h3 { "Estimates" }
@@ -191,7 +192,7 @@ impl ReportPage<'_> {
                     @if let [window] = self.windows { "; responses are counted from " (between(&window.ms)) } "."
                 }
                 (self.list_windows())
-                (across(of, &Comparison::default()))
+                (across(of, &Comparison { varied: &varied, ..Comparison::default() }))
             }
             @if let (Some(of), Some(reference)) = (self.table("differences"), self.reference) {
                 h3 { "Differences to " (reference) }
@@ -204,7 +205,7 @@ impl ReportPage<'_> {
                     (of_fewer(of))
                     "."
                 }
-                (across(of, &Comparison { is_difference: true, in_other_window: self.in_other_window(reference) }))
+                (across(of, &Comparison { is_difference: true, varied: &varied, in_other_window: self.in_other_window(reference) }))
             }
             p { @for of in self.tables.iter().filter(|of| is_contained(of)) { (download(of, of.name)) " " } }
             @if self.tables.iter().any(|of| !is_contained(of)) {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use granule_figures::sweep::{Index, Measure, Sensitivity};
-use granule_figures::{ColumnData, Table};
+use granule_figures::sweep::{Index, Measure, Sensitivity, Varied};
+use granule_figures::{Column, ColumnData, Table};
 use maud::{Markup, html};
 
 /// Most rows of a table that are shown.
@@ -51,6 +51,21 @@ pub(super) struct Comparison<'a> {
     pub(super) is_difference: bool,
     /// Conditions whose response window is not that of the reference.
     pub(super) in_other_window: BTreeSet<&'a str>,
+    /// The parameters that differ between conditions.
+    pub(super) varied: &'a [Varied],
+}
+
+impl Comparison<'_> {
+    /// Returns the heading of a parameter's column with this name.
+    fn heading(&self, column: &str) -> Markup {
+        match self.varied.iter().find(|varied| varied.name == column) {
+            Some(varied) => html! {
+                (path_heading(varied.parameter.path, varied.parameter.unit()))
+                @if varied.words().ends_with(", sd") { ", sd" }
+            },
+            None => path_heading(column, ""),
+        }
+    }
 }
 
 /// The mark of conditions with another window.
@@ -69,6 +84,8 @@ struct Long<'a> {
     effects: &'a [Option<f64>],
     /// Number of seeds of each value.
     seeds: &'a [u64],
+    /// Columns of the parameters that differ.
+    parameters: Vec<&'a Column>,
     is_difference: bool,
 }
 
@@ -84,6 +101,7 @@ impl Long<'_> {
             highs: numbers("high_95"),
             effects: numbers("effect_size_dz"),
             seeds: seeds(table),
+            parameters: parameters(table),
             is_difference,
         }
     }
@@ -109,6 +127,47 @@ impl Long<'_> {
                 }
             }
         }
+    }
+}
+
+/// Returns the columns of parameters in a table: those between the condition and the columns of the results.
+fn parameters(table: &Table) -> Vec<&Column> {
+    let is_result = |column: &&Column| ["reference", "measure"].contains(&column.name.as_str());
+    table.columns.iter().skip(1).take_while(|column| !is_result(column)).collect()
+}
+
+/// Returns the cell of a parameter.
+fn value_of(column: &Column, row: usize) -> Markup {
+    html! {
+        @match &column.values {
+            ColumnData::Text(texts) => td { (texts[row]) },
+            ColumnData::Number(numbers) => td class="number" { (numbers[row].map_or(String::new(), brief)) },
+            ColumnData::Whole(numbers) => td class="number" { (numbers[row]) },
+        }
+    }
+}
+
+/// Returns the class of the cells of a column.
+fn class_of(column: &Column) -> &'static str {
+    if matches!(column.values, ColumnData::Text(_)) { "text" } else { "number" }
+}
+
+/// Formats a number with at most six significant digits.
+fn brief(number: f64) -> String {
+    let rounded: f64 = format!("{number:.5e}").parse().unwrap_or(number);
+    let size = rounded.abs();
+    signed(if size == 0.0 || (1e-4..1e6).contains(&size) {
+        rounded.to_string()
+    } else {
+        format!("{rounded:e}")
+    })
+}
+
+/// Returns the heading of a parameter's column: its path, and the unit in brackets. Lines can break within the path.
+pub(super) fn path_heading(path: &str, unit: &str) -> Markup {
+    html! {
+        @for part in path.split_inclusive(['.', '_']) { (part) wbr; }
+        @if !unit.is_empty() { " (" (unit) ")" }
     }
 }
 
@@ -162,6 +221,9 @@ pub(super) fn across(of: &Table, comparison: &Comparison<'_>) -> Markup {
         div class="wide" { table {
             thead { tr {
                 th scope="col" { "Condition" }
+                @for column in &long.parameters {
+                    th scope="col" class=(class_of(column)) { (comparison.heading(&column.name)) }
+                }
                 @for (measure, unit) in long.measures.iter().zip(long.units).take(count) {
                     th scope="col" class="number" {
                         (heading(measure, unit))
@@ -174,6 +236,7 @@ pub(super) fn across(of: &Table, comparison: &Comparison<'_>) -> Markup {
                         (conditions[first])
                         @if is_marked(&conditions[first]) { " " (OTHER_WINDOW) }
                     }
+                    @for column in &long.parameters { (value_of(column, first)) }
                     @for row in first..(first + count).min(long.values.len()) { (long.cell(row)) }
                 }
             } }
