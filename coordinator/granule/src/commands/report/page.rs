@@ -17,7 +17,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use super::methods;
-use super::tables::{Comparison, across, has_fewer_seeds, influences, most_seeds};
+use super::tables::{Comparison, across, has_fewer_seeds, influences, most_seeds, parts, path_heading};
 use super::written::Written;
 use crate::gallery::{Of, Reached};
 use crate::version::commit;
@@ -26,6 +26,9 @@ const STYLE: &str = include_str!("page.css");
 
 /// Most rows of the tables of parameters and of files. A browser cannot show many more.
 const MOST_LISTED: usize = 5000;
+
+/// Most parameters beside each other in a table, so that it fits a printed page.
+const MOST_BESIDE: usize = 7;
 
 /// Most rows of a table that the page contains as a file.
 const MOST_CONTAINED: usize = 20_000;
@@ -371,18 +374,20 @@ impl ReportPage<'_> {
         html! {
             h3 { "Parameters" }
             @if !differing.is_empty() {
-                div class="wide" { table {
-                    thead { tr {
-                        th scope="col" { "condition" }
-                        @for path in &differing { th scope="col" { (path) } }
+                @for part in parts(differing.len(), MOST_BESIDE) {
+                    div class="wide" { table {
+                        thead { tr {
+                            th scope="col" { "condition" }
+                            @for path in &differing[part.clone()] { th scope="col" { (path_heading(path, "")) } }
+                        } }
+                        tbody { @for (i, condition) in conditions.iter().enumerate().take(MOST_LISTED) {
+                            tr {
+                                th scope="row" { (condition.name) }
+                                @for path in &differing[part.clone()] { td { (value(i, path)) } }
+                            }
+                        } }
                     } }
-                    tbody { @for (i, condition) in conditions.iter().enumerate().take(MOST_LISTED) {
-                        tr {
-                            th scope="row" { (condition.name) }
-                            @for path in &differing { td { (value(i, path)) } }
-                        }
-                    } }
-                } }
+                }
                 (rest(conditions.len(), "conditions"))
             }
             details {

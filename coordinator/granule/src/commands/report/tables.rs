@@ -1,6 +1,7 @@
 //! The tables of numbers in a report.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use granule_figures::sweep::{Index, Measure, Sensitivity, Varied};
 use granule_figures::{Column, ColumnData, Table};
@@ -9,24 +10,43 @@ use maud::{Markup, html};
 /// Most rows of a table that are shown.
 const MOST_ROWS: usize = 100;
 
+/// Most parameters in a table of measures.
+const MOST_PARAMETERS: usize = 8;
+
+/// Width of a printed A4 page between its margins, in points, and of the columns of a table at the print's size of text.
+const PAGE_PT: usize = 530;
+const CONDITION_PT: usize = 80;
+const PARAMETER_PT: usize = 44;
+const MEASURE_PT: usize = 76;
+
+/// Most measures beside each other in the table of sensitivity indices, whose first columns have words.
+const MOST_INFLUENCED: usize = 4;
+
 /// Returns the indices of the main measures: a row for each parameter and index, a column for each measure.
 pub(super) fn influences(of: &Sensitivity) -> Markup {
     let shown = of.shown();
     let measures: Vec<Measure> = of.measures().into_iter().filter(|measure| measure.is_main()).collect();
+    html! {
+        @for part in parts(measures.len(), MOST_INFLUENCED) { (influences_on(of, &measures[part], shown)) }
+    }
+}
+
+/// Returns the same table for some measures.
+fn influences_on(of: &Sensitivity, measures: &[Measure], shown: [Index; 2]) -> Markup {
     let r_squared = |measure| of.of(measure, 0, Index::Src).and_then(|of| of.r_squared);
     html! {
         div class="wide" { table {
             thead { tr {
                 th scope="col" { "Parameter" }
                 th scope="col" { "Index" }
-                @for measure in &measures { th scope="col" class="number" { (measure.label()) } }
+                @for measure in measures { th scope="col" class="number" { (measure.label()) } }
             } }
             tbody {
                 @for (place, parameter) in of.parameters.iter().enumerate() {
                     @for index in shown { tr {
                         @if index == shown[0] { th scope="row" rowspan="2" { (parameter.words()) } }
                         td { (index.label()) }
-                        @for measure in &measures {
+                        @for measure in measures {
                             @let effect = of.of(*measure, place, index).and_then(|of| of.effect);
                             @let is_clear = effect.is_some_and(|effect| effect.low > 0.0 || effect.high < 0.0);
                             td class=(if is_clear { "number clear" } else { "number" }) {
@@ -37,7 +57,7 @@ pub(super) fn influences(of: &Sensitivity) -> Markup {
                 }
                 @if measures.iter().any(|measure| r_squared(*measure).is_some()) { tr {
                     th scope="row" colspan="2" { "R" sup { "2" } " of the linear model" }
-                    @for measure in &measures { td class="number" { (with_interval(r_squared(*measure), None)) } }
+                    @for measure in measures { td class="number" { (with_interval(r_squared(*measure), None)) } }
                 } }
             }
         } }
@@ -130,6 +150,17 @@ impl Long<'_> {
     }
 }
 
+/// Returns the number of measures that a table has beside so many parameters, so that it fits the page in print.
+fn measures_beside(parameters: usize) -> usize {
+    (PAGE_PT.saturating_sub(CONDITION_PT + parameters * PARAMETER_PT) / MEASURE_PT).max(1)
+}
+
+/// Divides columns into parts of about equal size that have at most so many.
+pub(super) fn parts(columns: usize, most: usize) -> Vec<Range<usize>> {
+    let count = columns.div_ceil(most.max(1)).max(1);
+    (0..count).map(|part| part * columns / count..(part + 1) * columns / count).collect()
+}
+
 /// Returns the columns of parameters in a table: those between the condition and the columns of the results.
 fn parameters(table: &Table) -> Vec<&Column> {
     let is_result = |column: &&Column| ["reference", "measure"].contains(&column.name.as_str());
@@ -217,30 +248,35 @@ pub(super) fn across(of: &Table, comparison: &Comparison<'_>) -> Markup {
     let is_marked = |name: &str| comparison.in_other_window.contains(name);
     let long = Long::of(of, comparison.is_difference);
     let (conditions, count) = (long.conditions, long.count());
+    let shown = &long.parameters[..long.parameters.len().min(MOST_PARAMETERS)];
+    let parts = parts(count, measures_beside(shown.len()));
     html! {
-        div class="wide" { table {
-            thead { tr {
-                th scope="col" { "Condition" }
-                @for column in &long.parameters {
-                    th scope="col" class=(class_of(column)) { (comparison.heading(&column.name)) }
-                }
-                @for (measure, unit) in long.measures.iter().zip(long.units).take(count) {
-                    th scope="col" class="number" {
-                        (heading(measure, unit))
+        @for part in &parts {
+            div class="wide" { table {
+                thead { tr {
+                    th scope="col" { "Condition" }
+                    @for column in shown {
+                        th scope="col" class=(class_of(column)) { (comparison.heading(&column.name)) }
                     }
-                }
-            } }
-            tbody { @for first in (0..conditions.len()).step_by(count).take(MOST_ROWS) {
-                tr {
-                    th scope="row" {
-                        (conditions[first])
-                        @if is_marked(&conditions[first]) { " " (OTHER_WINDOW) }
+                    @for (measure, unit) in long.measures.iter().zip(long.units).take(part.end).skip(part.start) {
+                        th scope="col" class="number" { (heading(measure, unit)) }
                     }
-                    @for column in &long.parameters { (value_of(column, first)) }
-                    @for row in first..(first + count).min(long.values.len()) { (long.cell(row)) }
-                }
+                } }
+                tbody { @for first in (0..conditions.len()).step_by(count).take(MOST_ROWS) {
+                    tr {
+                        th scope="row" {
+                            (conditions[first])
+                            @if is_marked(&conditions[first]) { " " (OTHER_WINDOW) }
+                        }
+                        @for column in shown { (value_of(column, first)) }
+                        @for row in (first + part.start)..(first + part.end).min(long.values.len()) { (long.cell(row)) }
+                    }
+                } }
             } }
-        } }
+        }
+        @if shown.len() < long.parameters.len() {
+            p { "These tables have " (shown.len()) " of " (long.parameters.len()) " parameters; the files below have all." }
+        }
         @if conditions.iter().any(|name| is_marked(name)) {
             p {
                 (OTHER_WINDOW) " Responses of this condition are counted in another window than those of the reference, so its \

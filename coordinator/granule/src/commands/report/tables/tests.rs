@@ -68,3 +68,13 @@ fn a_parameter_has_its_path_and_unit_as_heading() {
     assert_eq!(page, "golgi.leak_reversal (mV)");
     assert_eq!([1e-5, 0.1 + 0.2, 4096.0, -53.25].map(brief), ["1e\u{2212}5", "0.3", "4096", "\u{2212}53.25"]);
 }
+
+#[test]
+fn measures_are_divided_to_fit_a_page() {
+    assert_eq!([0, 2, 3, 8].map(measures_beside), [5, 4, 4, 1]);
+    assert_eq!(parts(11, 4), [0..3, 3..7, 7..11]);
+    assert_eq!((parts(2, 5).first(), parts(0, 3).first()), (Some(&(0..2)), Some(&(0..0))));
+    let table = estimates([3, 3, 3, 3]);
+    let page = across(&table, &Comparison::default());
+    assert_eq!(page.0.matches("<table").count(), 1);
+}
