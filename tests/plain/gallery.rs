@@ -473,7 +473,12 @@ fn a_report_is_one_page_that_needs_nothing_and_says_how_to_run_it_again() {
         let rest = &page[at..(at + 40).min(page.len())];
         assert!(rest.starts_with("http://www.w3.org/2000/svg") || rest.starts_with("http-equiv"), "{rest}");
     }
-    assert!(!page.contains("<script") && !page.contains("<link") && !page.contains("url("));
+    assert!(!page.contains("<script") && !page.contains("<link"));
+    // The font of the figures is in the page, once for each weight, with its licence.
+    assert_eq!((page.matches("url(").count(), page.matches("url(data:font/woff;base64,").count()), (2, 2));
+    assert!(page.contains("SIL Open Font License 1.1") && page.contains("font-src data:"));
+    let style = page.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).expect("a style");
+    assert!(style.len() < 70_000, "{}", style.len());
     assert_eq!(page.matches("role=\"img\"").count(), 19);
     assert!(page.contains("<title>test: report</title>") && page.contains("spikes per driven cell"));
     // The tests' build has no commit, unless the environment names one.

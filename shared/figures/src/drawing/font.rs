@@ -77,6 +77,11 @@ impl Face {
 
     /// Returns how much the pair's kerning changes the left glyph's width, in font sizes.
     pub(super) fn kerning(&self, left: GlyphId, right: GlyphId) -> f64 {
+        f64::from(self.kerning_units(left, right)) / self.units_per_em
+    }
+
+    /// The same, in units of the font.
+    pub(super) fn kerning_units(&self, left: GlyphId, right: GlyphId) -> i16 {
         let of = |pairs: &PairPosFormat1<'_>| {
             let index = pairs.coverage().ok()?.get(left)?;
             let set = pairs.pair_sets().get(index.into()).ok()?;
@@ -84,7 +89,7 @@ impl Face {
             let record = records.find(|record| GlyphId::from(record.second_glyph()) == right)?;
             record.value_record1().x_advance()
         };
-        self.kerning.iter().find_map(of).map_or(0.0, |units| f64::from(units) / self.units_per_em)
+        self.kerning.iter().find_map(of).unwrap_or(0)
     }
 
     /// Adds a glyph to a path. Its baseline begins at (x, y); y increases downwards, as on the page.

@@ -32,6 +32,7 @@ mod panel;
 mod render;
 mod scale;
 mod text;
+mod web_font;
 
 pub use axis::Axis;
 pub use canvas::{Anchor, Canvas, Dash, Paint, Rect, Stroke, TextStyle};
@@ -44,6 +45,7 @@ pub use render::{RenderError, pdf, png};
 pub(crate) use render::{check_layout, text_boxes};
 pub use scale::{Scale, Tick};
 pub use text::text_width;
+pub use web_font::web_font;
 
 /// Sizes of text, in points.
 pub mod size {

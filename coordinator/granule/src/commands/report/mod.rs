@@ -1,5 +1,6 @@
 //! `granule report`: writes one page about a sweep, with everything in it.
 
+mod font;
 mod methods;
 mod page;
 mod tables;

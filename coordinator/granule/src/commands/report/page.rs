@@ -16,9 +16,9 @@ use indicatif::DecimalBytes;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use super::methods;
 use super::tables::{Comparison, across, has_fewer_seeds, influences, most_seeds, parts, path_heading};
 use super::written::Written;
+use super::{font, methods};
 use crate::gallery::{Of, Reached};
 use crate::version::commit;
 
@@ -76,7 +76,9 @@ impl ReportPage<'_> {
             format!("{}: {}report", sweep.name, if preliminary.is_some() { "preliminary " } else { "" });
         let seeds = plural(sweep.seeds.len() as u64, "seed");
         let conditions = plural(sweep.conditions.len() as u64, "condition");
-        let style = STANDARD.encode(Sha256::digest(STYLE));
+        let body = self.body(&conditions, &seeds, program);
+        let css = format!("{}{STYLE}", font::faces(&body.0));
+        let style = STANDARD.encode(Sha256::digest(&css));
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -87,10 +89,20 @@ impl ReportPage<'_> {
                     @if let Some(manifest) = manifest { meta name=(drawn::META) content=(manifest.fingerprint()); }
                     @if let Some(of) = preliminary { meta name=(drawn::PRELIMINARY) content=(of.to_meta()); }
                     meta http-equiv="Content-Security-Policy"
-                        content={ "default-src 'none'; style-src 'sha256-" (style) "'" };
+                        content={ "default-src 'none'; font-src data:; style-src 'sha256-" (style) "'" };
                     title { (title) }
-                    style { (PreEscaped(STYLE)) }
+                    style { (PreEscaped(css)) }
                 }
+                (body)
+            }
+        };
+        page.into_string()
+    }
+
+    /// Returns the body of the page.
+    fn body(&self, conditions: &str, seeds: &str, program: &str) -> Markup {
+        let ReportPage { sweep, manifest, preliminary, .. } = self;
+        html! {
                 body {
                     header {
                         h1 { (sweep.name) }
@@ -152,9 +164,7 @@ impl ReportPage<'_> {
                         }
                     }
                 }
-            }
-        };
-        page.into_string()
+        }
     }
 
     fn table(&self, name: &str) -> Option<&Table> {
