@@ -84,7 +84,8 @@ def load(file):
         files = set(archive.namelist()) - {"ro-crate-metadata.json"}
     assert {entity.id for entity in crate.data_entities} == files, files
     run = crate.get("#run")
-    assert run["instrument"] == crate.mainEntity and len(run["result"]) == len(files) - 1
+    results = files - {"sweep.yaml", "sweep-as-written.yaml"}
+    assert run["instrument"] == crate.mainEntity and {entity.id for entity in run["result"]} == results
     print(f"{file} has {len(files)} files, {run['startTime']} to {run['endTime']}")
 
 

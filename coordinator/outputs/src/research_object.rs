@@ -22,7 +22,7 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 
 use crate::errors::{OutputError, failed};
 use crate::file_record::FileRecord;
-use crate::manifest::{self, Manifest, ResolvedModel};
+use crate::manifest::{self, CompletedRun, Manifest, ResolvedModel};
 use crate::planned::{PlannedFile, PlannedFiles};
 use crate::survey::LONGEST;
 
@@ -34,6 +34,9 @@ pub const COMMENT: &str = "granule ";
 
 /// Name of the sweep file in the archive.
 const SWEEP: &str = "sweep.yaml";
+
+/// Name of the author's sweep file in the archive.
+const WRITTEN: &str = "sweep-as-written.yaml";
 
 /// The format of numpy's files, which have no registered media type.
 const NPY_FORMAT: &str = "https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html";
@@ -144,6 +147,9 @@ impl<'a> ResearchObject<'a> {
             self.files.iter().map(|(record, _)| (record.path.as_str(), Content::Recorded(record))).collect();
         entries.insert(manifest::NAME, Content::Bytes(&self.manifest_bytes));
         entries.insert(SWEEP, Content::Bytes(&sweep_file));
+        if let Some(text) = &self.manifest.run.sweep_file {
+            entries.insert(WRITTEN, Content::Bytes(text.as_bytes()));
+        }
 
         let (directory, name) = Directory::of(place).map_err(failed("create", place))?;
         directory.remove_leftovers().map_err(failed("create", place))?;
@@ -260,6 +266,8 @@ impl<'a> ResearchObject<'a> {
             .map(|(record, _)| reference(&record.path))
             .chain([reference(manifest::NAME)])
             .collect();
+        let written = run.sweep_file.as_deref();
+        let sweep_files = [reference(SWEEP)].into_iter().chain(written.map(|_| reference(WRITTEN)));
         graph.push(json!({
             "@id": "./",
             "@type": "Dataset",
@@ -270,7 +278,7 @@ impl<'a> ResearchObject<'a> {
             "conformsTo": PROFILES.map(|(id, ..)| json!({ "@id": id })),
             "mainEntity": reference(SWEEP),
             "mentions": [{ "@id": "#run" }, { "@id": "#exporter" }],
-            "hasPart": results.iter().cloned().chain([reference(SWEEP)]).collect::<Vec<_>>(),
+            "hasPart": results.iter().cloned().chain(sweep_files).collect::<Vec<_>>(),
         }));
         graph.extend(PROFILES.map(|(id, name, version)| {
             json!({ "@id": id, "@type": "CreativeWork", "name": name, "version": version })
@@ -292,7 +300,7 @@ impl<'a> ResearchObject<'a> {
             self.describe_model(model, &mut graph);
         }
         let (bytes, hash) = own(sweep_file);
-        graph.push(json!({
+        let mut workflow = json!({
             "@id": SWEEP,
             "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
             "name": format!("Sweep file of {}", sweep.name),
@@ -304,7 +312,22 @@ impl<'a> ResearchObject<'a> {
             "encodingFormat": "application/yaml",
             "contentSize": bytes.to_string(),
             "sha256": hash,
-        }));
+        });
+        if let Some(text) = written {
+            workflow["isBasedOn"] = reference(WRITTEN);
+            let (bytes, hash) = own(text.as_bytes());
+            graph.push(json!({
+                "@id": WRITTEN,
+                "@type": ["File", "SoftwareSourceCode"],
+                "name": format!("Sweep file of {}, as its author wrote it", sweep.name),
+                "description": about_written(run),
+                "programmingLanguage": { "@id": "#sweep-files" },
+                "encodingFormat": "application/yaml",
+                "contentSize": bytes.to_string(),
+                "sha256": hash,
+            }));
+        }
+        graph.push(workflow);
         graph.push(json!({ "@id": "#sweep-files", "@type": "ComputerLanguage", "name": "granule sweep file",
             "version": "1", "description": "The sweep files of granule, in YAML" }));
         let (bytes, hash) = own(&self.manifest_bytes);
@@ -470,6 +493,24 @@ impl<'a> ResearchObject<'a> {
                 "softwareVersion": version }));
         }
     }
+}
+
+/// Describes the author's sweep file: that a run used it, and the variables and tables that it was used with.
+fn about_written(run: &CompletedRun) -> String {
+    let mut text = "The sweep file that the run read, with its comments.".to_owned();
+    if !run.overrides.is_empty() {
+        let set: Vec<String> = run.overrides.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        text.push_str(&format!(" Environment variables override it: {}.", set.join(" ")));
+    }
+    if !run.tables.is_empty() {
+        let named: Vec<String> =
+            run.tables.iter().map(|table| format!("{} (SHA-256 {})", table.path, table.sha256)).collect();
+        text.push_str(&format!(
+            " It reads conditions from tables that are not in this crate: {}. sweep.yaml does not need them.",
+            named.join(", ")
+        ));
+    }
+    text
 }
 
 /// Describes an input or output of the sweep file.

@@ -1,5 +1,5 @@
-//! Noto Sans as a font of a web page: the characters that a page needs, regular and bold, as WOFF 1.0 files in a style
-//! sheet. Without them, a browser on a machine without Noto Sans sets figures in a font of other widths.
+//! Noto Sans as a font of a web page, regular and bold: WOFF 1.0 files with the characters that the page needs. Without
+//! them, a browser on a machine without Noto Sans sets figures in a font of other widths.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
