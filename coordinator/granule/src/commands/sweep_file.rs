@@ -16,9 +16,9 @@ use granule_text::{one_line, plural};
 use granule_program::Program;
 use granule_worker::model::{LocalModel, ModelError};
 
-use crate::commands::sweep_run::measures;
 use crate::engines::ENGINES;
 use crate::failure::{Failure, shell_path};
+use crate::gallery::measures_of_trial;
 
 /// Bytes of a sweep file that are read. The parser has its own, lower limit.
 const LARGEST_SWEEP: u64 = 4 << 20;
@@ -200,7 +200,7 @@ fn understand_with_tables(
 fn check_measure(path: &Path, sweep: &Sweep) -> Result<(), Failure> {
     let Some(Until { measure, .. }) = &sweep.until else { return Ok(()) };
     for Condition { name, model, .. } in sweep.conditions.iter() {
-        let names: Vec<String> = measures(model).map(|(_, measure)| measure.name()).collect();
+        let names: Vec<String> = measures_of_trial(model).map(|(_, measure)| measure.name()).collect();
         if names.contains(measure) {
             continue;
         }

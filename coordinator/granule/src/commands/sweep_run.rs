@@ -47,8 +47,8 @@ use tokio::sync::watch;
 
 pub(crate) use self::end::MAY_DEPEND;
 use self::end::{EarlyEnd, opening_help};
+pub(crate) use self::precision::short;
 use self::precision::{Course, Precision};
-pub(crate) use self::precision::{measures, of_trial, place_of, short};
 use self::summary::{Computed, Done, FileCounts, RunFacts, RunSummary};
 use crate::cli;
 use crate::commands::beacon;

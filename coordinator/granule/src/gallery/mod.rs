@@ -2,6 +2,7 @@
 //! incomplete sweep are preliminary: they are drawn from the stored trials, and marked so.
 
 pub(crate) mod bare;
+mod cells;
 mod folder;
 mod reached;
 
@@ -16,7 +17,7 @@ use granule_figures::sweep::{
     measures, psth, raster, responses, seeds, sensitivity,
 };
 use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
-use granule_granular::derive::{Conductances, SpikeCounts, Structure};
+use granule_granular::derive::{Conductances, SpikeCounts};
 use granule_granular::isa::Isa;
 use granule_granular::{GOLGI, GRANULE, layer_of};
 use granule_outputs::archive::{Archive, ArchiveError};
@@ -31,9 +32,11 @@ use granule_text::plural;
 use granule_text::words::{Names, grouped, seeds as seeds_in_words};
 use ndarray::{Array1, Array2};
 
+pub(crate) use self::cells::shown_cells;
+use self::cells::structure;
 use self::folder::{Folder, Recorded, Unreadable};
-pub(crate) use self::reached::Reached;
 use self::reached::reached;
+pub(crate) use self::reached::{Reached, measures as measures_of_trial, of_trial, place_of};
 use crate::failure::Failure;
 
 /// The user's choice of what to draw.
@@ -100,15 +103,6 @@ fn drive_of(sweep: &Sweep) -> Drive {
     }
     let first = sweep.engine.populations().first();
     Drive { driven: first.map_or("cells", |population| population.cells), stimulus: None }
-}
-
-/// Returns the cells of the first population that figures show. In the granular layer, these are the driven cells. Of a
-/// model of the user's own, figures show all.
-pub(crate) fn shown_cells(model: &Model, seed: u32) -> Vec<u32> {
-    if model.engine().is_program() {
-        return (0..model.sizes().first().copied().unwrap_or(0)).collect();
-    }
-    structure(model, seed).driven_cells().to_vec()
 }
 
 impl<'a> Gallery<'a> {
@@ -669,10 +663,6 @@ fn shown(count: usize, reference: usize) -> Vec<usize> {
         shown[nearest] = reference;
     }
     shown
-}
-
-fn structure(model: &Model, seed: u32) -> Structure {
-    Structure::new(&layer_of(model), seed)
 }
 
 fn has_random_weights(model: &Model) -> bool {

@@ -1,11 +1,12 @@
-//! The precision that the mean of a measure has reached in each condition.
+//! The measures of single trials, and the precision that their mean has reached in each condition.
 
+use granule_engine::{Model, TrialSpikes};
+use granule_figures::sweep::{Counter, Detail, Measure, Window};
 use granule_outputs::OutputError;
 use granule_outputs::selection::{Pair, Selection};
 use granule_statistics::estimate::half_width_by_trials;
 
-use super::shown_cells;
-use crate::commands::sweep_run::{of_trial, place_of};
+use super::cells::shown_cells;
 
 /// The precision of a condition.
 #[derive(Debug)]
@@ -38,4 +39,22 @@ fn values(selection: &Selection<'_>, pair: &Pair, measure: &str) -> Result<Vec<f
         Ok(of_trial(model, &driven, &selection.spikes(pair, trial)?, place).filter(|value| !value.is_nan()))
     };
     pair.trials.iter().map(value).filter_map(Result::transpose).collect()
+}
+
+/// Returns the measures that a trial of this model has, with their places in [`Measure::of`].
+pub(crate) fn measures(model: &Model) -> impl Iterator<Item = (usize, Measure)> {
+    Measure::of(model).into_iter().enumerate().filter(|(_, measure)| measure.is_of_trial())
+}
+
+/// Returns the place of a measure of a trial in [`Measure::of`], by its name.
+pub(crate) fn place_of(model: &Model, name: &str) -> Option<usize> {
+    measures(model).find(|(_, measure)| measure.name() == name).map(|(at, _)| at)
+}
+
+/// Returns the measure with this place of one trial, in the measure's unit. `None` if the trial has no value.
+pub(crate) fn of_trial(model: &Model, driven: &[u32], spikes: &TrialSpikes, place: usize) -> Option<f64> {
+    let mut counter = Counter::new(model, driven, Window::of(model), Detail::Measures);
+    counter.add(spikes);
+    // The seed only labels the result.
+    counter.finish(0).measures[place]
 }

@@ -2,15 +2,13 @@
 //! them, a browser on a machine without Noto Sans sets figures in a font of other widths.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
 use skrifa::raw::TableProvider as _;
 use skrifa::{FontRef, GlyphId, Tag};
 use subsetter::GlyphRemapper;
 
 use super::font::{FONTS, Face};
+use super::render::compressed;
 
 /// Most pairs of a table of kerning, whose length has 16 bits.
 const MOST_PAIRS: usize = 10_000;
@@ -113,9 +111,7 @@ fn woff(tables: &BTreeMap<[u8; 4], Vec<u8>>) -> Option<Vec<u8>> {
     let mut data: Vec<u8> = Vec::new();
     let begin = 44 + 20 * tables.len();
     for (tag, table) in tables {
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(table).ok()?;
-        let packed = encoder.finish().ok()?;
+        let packed = compressed(table).ok()?;
         let stored = if packed.len() < table.len() { &packed } else { table };
         directory.extend(tag);
         for number in [begin + data.len(), stored.len(), table.len()] {
@@ -152,9 +148,7 @@ fn checksum(table: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
-    use flate2::read::ZlibDecoder;
+    use flate2::{Decompress, FlushDecompress};
     use skrifa::MetadataProvider as _;
     use skrifa::instance::{LocationRef, Size};
 
@@ -173,8 +167,10 @@ mod tests {
             let bytes = &file[offset..offset + stored];
             let mut table = bytes.to_vec();
             if stored < length {
-                table.clear();
-                ZlibDecoder::new(bytes).read_to_end(&mut table).expect("it unpacks");
+                table = Vec::with_capacity(length);
+                let unpacked =
+                    Decompress::new(true).decompress_vec(bytes, &mut table, FlushDecompress::Finish);
+                unpacked.expect("it unpacks");
             }
             assert_eq!((table.len(), checksum(&table) as usize), (length, long(at + 16)));
             head.extend(&file[at..at + 4]);

@@ -1,6 +1,7 @@
 //! `granule report`: writes one page about a sweep, with everything in it.
 
 mod font;
+mod link;
 mod methods;
 mod page;
 mod tables;

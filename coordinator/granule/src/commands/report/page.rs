@@ -16,6 +16,7 @@ use indicatif::DecimalBytes;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
+use super::link::save;
 use super::tables::{Comparison, across, has_fewer_seeds, influences, most_seeds, parts, path_heading};
 use super::written::Written;
 use super::{font, methods};
@@ -461,20 +462,6 @@ fn is_contained(of: &Table) -> bool {
 /// Returns a link that has the numbers in it.
 fn download(of: &Table, name: &str) -> Markup {
     save(of.csv().as_bytes(), &format!("{name}.csv"))
-}
-
-/// Returns a link that has a text file in it, and shows its path.
-pub(super) fn save(content: &[u8], path: &str) -> Markup {
-    save_as(content, path, path)
-}
-
-/// Returns a link that has a text file in it, and shows these words. Browsers save it under the last part of the path.
-pub(super) fn save_as(content: &[u8], path: &str, words: &str) -> Markup {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let kind = if name.ends_with(".csv") { "csv" } else { "plain" };
-    html! {
-        a download=(name) href={ "data:text/" (kind) ";charset=utf-8;base64," (STANDARD.encode(content)) } { (words) }
-    }
 }
 
 /// Describes a window: `1000 to 1060 ms`.

@@ -10,7 +10,7 @@ use granule_text::plural;
 use maud::{Markup, html};
 use sha2::{Digest as _, Sha256};
 
-use super::page::{save, save_as};
+use super::link::{save, save_as};
 use crate::engines::ENGINES;
 use crate::failure::{shell_path, shell_word};
 

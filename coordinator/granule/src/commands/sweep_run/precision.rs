@@ -6,8 +6,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use granule_engine::{Model, TrialSpikes};
-use granule_figures::sweep::{Counter, Detail, Measure, Window};
+use granule_engine::TrialSpikes;
 use granule_outputs::manifest::Decision;
 use granule_server::driver::{TrialRule, Verdict};
 use granule_statistics::estimate::half_width_by_trials;
@@ -17,7 +16,7 @@ use granule_system::threads::side_by_side;
 use granule_text::plural;
 use rayon::prelude::*;
 
-use crate::gallery::shown_cells;
+use crate::gallery::{of_trial, place_of, shown_cells};
 
 /// The rule of a sweep, and what it has measured so far.
 #[derive(Debug)]
@@ -199,24 +198,6 @@ fn pairs(plan: &Plan) -> impl Iterator<Item = (usize, usize)> {
         (0..cohort.variants.len()).map(move |variant| (at, variant))
     };
     plan.cohorts.iter().enumerate().flat_map(of)
-}
-
-/// Returns the measures that a trial of this model has, with their places in [`Measure::of`].
-pub(crate) fn measures(model: &Model) -> impl Iterator<Item = (usize, Measure)> {
-    Measure::of(model).into_iter().enumerate().filter(|(_, measure)| measure.is_of_trial())
-}
-
-/// Returns the place of a measure of a trial in [`Measure::of`], by its name.
-pub(crate) fn place_of(model: &Model, name: &str) -> Option<usize> {
-    measures(model).find(|(_, measure)| measure.name() == name).map(|(at, _)| at)
-}
-
-/// Returns the measure with this place of one trial, in the measure's unit. `None` if the trial has no value.
-pub(crate) fn of_trial(model: &Model, driven: &[u32], spikes: &TrialSpikes, place: usize) -> Option<f64> {
-    let mut counter = Counter::new(model, driven, Window::of(model), Detail::Measures);
-    counter.add(spikes);
-    // The seed only labels the result.
-    counter.finish(0).measures[place]
 }
 
 /// Formats a number with three digits.

@@ -12,6 +12,7 @@ use super::canvas::{Canvas, Element};
 use super::canvas::{Stroke, TextStyle};
 use super::font::Face;
 use super::text::Letters;
+pub(super) use pdf::compressed;
 pub use pdf::pdf;
 pub use png::png;
 

@@ -298,7 +298,8 @@ fn embed(pdf: &mut Pdf, font: usize, used: &Used) -> Result<(), RenderError> {
     Ok(())
 }
 
-fn compressed(bytes: &[u8]) -> Result<Vec<u8>, RenderError> {
+/// Compresses bytes in the format of zlib.
+pub(in crate::drawing) fn compressed(bytes: &[u8]) -> Result<Vec<u8>, RenderError> {
     let mut compress = Compress::new(Compression::default(), true);
     let mut to = Vec::with_capacity(bytes.len() / 2 + 64);
     loop {
