@@ -120,6 +120,8 @@ pub struct Point {
 pub enum Shape {
     /// Disc with a thin white edge, so that neighbours can be distinguished.
     Disc,
+    /// Half-transparent disc without an edge, so that many show their density.
+    Dot,
     /// Disc with a thin black edge, so that pale ones are visible.
     Edged,
     /// Square with a thin black edge.
@@ -137,6 +139,7 @@ impl Shape {
         let edge = |color, width| Some(Stroke::solid(color, width));
         let paint = match self {
             Shape::Disc => Paint { fill: Some((color, 1.0)), stroke: edge(Color::WHITE, 0.3) },
+            Shape::Dot => Paint { fill: Some((color, 0.5)), stroke: None },
             Shape::Edged => Paint { fill: Some((color, 1.0)), stroke: edge(Color::BLACK, 0.35) },
             Shape::EdgedSquare => {
                 // The square has the area of the disc.
@@ -352,7 +355,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_not_drawn() {
         let point = Point { x: f64::NAN, y: 1.0, diameter: 3.0, color: Color::BLACK };
-        for shape in [Shape::Disc, Shape::Edged, Shape::EdgedSquare, Shape::Ring, Shape::Cross] {
+        for shape in [Shape::Disc, Shape::Dot, Shape::Edged, Shape::EdgedSquare, Shape::Ring, Shape::Cross] {
             assert_eq!(draw(&Mark::Points { points: vec![point], shape }), "");
             assert_ne!(draw(&Mark::Points { points: vec![Point { x: 1.0, ..point }], shape }), "");
         }

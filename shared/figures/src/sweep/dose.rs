@@ -1,16 +1,19 @@
 //! Figure of the measures against a parameter.
 
+mod scatter;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use granule_engine::space::{CellFactor, Parameter, Space, Value};
 use granule_statistics::estimate::Estimate;
 
+use self::scatter::scatter;
 use super::observed::{Observed, over_seeds};
 use super::show::{
     MOST_LINES, WIDTH_MM, briefs, counted, layout, line, mean_over, measured, measures_of, ordered_line,
     scale_of, short, words, words_inside,
 };
-use super::{Measure, ObservedCondition};
+use super::{Measure, ObservedCondition, OfCondition};
 use crate::drawing::{
     Canvas, Color, Dash, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, Tick, grid,
 };
@@ -143,46 +146,28 @@ struct Group<'a> {
     members: Vec<Member<'a>>,
 }
 
-/// Fewest single points that are drawn; fewer show little.
-const LEAST_POINTS: usize = 8;
-
-/// Most single points that are drawn; more would hide each other.
-const MOST_POINTS: usize = 2000;
-
 /// Most characters of a legend entry.
 const MOST_LETTERS: usize = 90;
 
-/// Draws the measures against a parameter: mean and 95 % interval over seeds, and a line for each combination of the other
-/// parameters. If these differ in one number, lines are in its order, from pale to dark. A single line also has those of
-/// its seeds. If no two conditions share a combination, draws single points for 8 or more conditions; for fewer, returns
-/// `None`.
-pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAxis) -> Option<Figure> {
+/// Draws the measures against a parameter. In a grid or a series of values: mean and 95 % interval over seeds, and a line for
+/// each combination of the other parameters. If these differ in one number, lines are in its order, from pale to dark. A
+/// single line also has those of its seeds. A sweep that samples its parameters has a point for each condition instead; for
+/// fewer than 8 conditions, returns `None`.
+pub fn responses(conditions: &[OfCondition<'_>], axis: &DoseAxis) -> Option<Figure> {
     let space = space_of(conditions.iter().map(|(condition, _)| *condition))?;
     let others = others(space, axis);
     let groups = groups(conditions, axis.parameter, &others);
     let (groups, _) = in_order(groups.iter().collect());
-    let mut drawn: Vec<&Group<'_>> = groups.iter().copied().filter(|group| group.members.len() > 1).collect();
-    let is_scatter = drawn.is_empty();
-    if is_scatter {
-        if groups.len() < LEAST_POINTS {
-            return None;
-        }
-        drawn.clone_from(&groups);
+    if !has_lines(&groups, axis) {
+        return scatter(conditions, &groups, axis);
     }
+    let drawn: Vec<&Group<'_>> = groups.iter().copied().filter(|group| group.members.len() > 1).collect();
     // Groups that are not drawn may differ in more.
     let (mut drawn, is_ordered) = in_order(drawn);
-    let points = drawn.len();
-    let hidden = if is_scatter { 0 } else { drawn.len().saturating_sub(MOST_LINES) };
+    let hidden = drawn.len().saturating_sub(MOST_LINES);
     drawn.truncate(drawn.len() - hidden);
-    if is_scatter && points > MOST_POINTS {
-        drawn = (0..MOST_POINTS).map(|i| drawn[i * points / MOST_POINTS]).collect();
-    }
     let measures = measures_of(conditions);
-    let style = match (is_scatter, is_ordered) {
-        (true, _) => Style::Points,
-        (false, true) => Style::Ordered(drawn.len()),
-        (false, false) => Style::Lines,
-    };
+    let style = if is_ordered { Style::Ordered(drawn.len()) } else { Style::Lines };
     let panels: Vec<Panel> = (0..)
         .zip('A'..)
         .zip(&measures)
@@ -191,10 +176,7 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
 
     let mut entries = Vec::new();
     let mut is_numbered = false;
-    if is_scatter {
-        let swatch = Swatch::Point(Shape::Disc, DIAMETER, line(0).color);
-        entries.push((swatch, "a condition; other parameters differ, too".to_owned()));
-    } else if drawn.len() > 1 {
+    if drawn.len() > 1 {
         let names = names(space, &drawn, &others);
         is_numbered = names.iter().any(|name| name.chars().count() > MOST_LETTERS);
         entries.extend(names.into_iter().enumerate().map(|(i, name)| {
@@ -204,7 +186,7 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
     }
     let seeds = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
     if seeds > 1 {
-        if drawn.len() == 1 && !is_scatter {
+        if drawn.len() == 1 {
             entries.push((Swatch::Line(SEED), "a seed".to_owned()));
         }
         entries.push((Swatch::None, mean_over(seeds)));
@@ -222,16 +204,6 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
         axis.label(),
         counted(drawn.iter().map(|group| group.members.len()).sum(), "condition")
     );
-    if is_scatter {
-        description
-            .push_str(" Any two conditions also differ in other parameters, so each condition is a point.");
-        if points > drawn.len() {
-            description.push_str(&format!(
-                " These are {} of {points} conditions, at equal distances; the table has all.",
-                drawn.len()
-            ));
-        }
-    }
     if is_numbered {
         description.push_str(" The table lists the full name of each numbered line.");
     }
@@ -243,6 +215,21 @@ pub fn responses(conditions: &[(&ObservedCondition, &[Observed])], axis: &DoseAx
     let lines = is_numbered.then_some(&drawn[..]);
     let table = table(&groups, &others, lines, axis, &measures);
     Some(Figure::new(name, title, description, canvas, vec![table]))
+}
+
+/// Fewest conditions of a line, and most lines that need not share their values.
+const LEAST_MEMBERS: usize = 3;
+const MOST_SERIES: usize = 3;
+
+/// Whether groups are lines of a grid, or a few series that have most of the conditions. A grid repeats its values: a line of
+/// it has more than half of all values on the axis. In random samples, Latin hypercubes and designs for Sobol' indices,
+/// conditions share the values of the other parameters by accident, if at all.
+fn has_lines(groups: &[&Group<'_>], axis: &DoseAxis) -> bool {
+    let lengths = groups.iter().map(|group| group.members.len());
+    let lines: Vec<usize> = lengths.clone().filter(|members| *members >= LEAST_MEMBERS).collect();
+    let is_of_grid = |members: &usize| 2 * members > axis.values.len();
+    let has_most = 2 * lines.iter().sum::<usize>() > lengths.sum();
+    lines.iter().any(is_of_grid) || (has_most && lines.len() <= MOST_SERIES)
 }
 
 /// Returns the parameters that distinguish lines.
@@ -328,6 +315,16 @@ fn scale(values: &[f64]) -> Scale {
 /// Most values of a parameter that are all marked on its axis.
 const MOST_TICKS: usize = 6;
 
+/// Returns the axis of a panel. A few values have a tick each.
+fn x_axis(axis: &DoseAxis) -> drawing::Axis {
+    let x = drawing::Axis::new(scale(&axis.values), &axis.label());
+    if axis.values.len() > MOST_TICKS {
+        return x;
+    }
+    let ticks = axis.values.iter().zip(briefs(&axis.values));
+    x.with_ticks(ticks.map(|(&value, label)| Tick { value, label }).collect())
+}
+
 /// Largest shift of lines against each other, and of the first against the last, as fractions of the axis.
 const WIDEST_SHIFT: f64 = 0.02;
 const WIDEST_SPREAD: f64 = 0.07;
@@ -335,10 +332,9 @@ const WIDEST_SPREAD: f64 = 0.07;
 /// Style of the line of a seed.
 const SEED: Stroke = Stroke { color: Color::rgb(170, 170, 170), width: 0.4, dash: Dash::Solid };
 
-/// How conditions are drawn.
+/// How lines are drawn.
 #[derive(Clone, Copy)]
 enum Style {
-    Points,
     Lines,
     /// So many lines in the order of a number.
     Ordered(usize),
@@ -347,7 +343,6 @@ enum Style {
 impl Style {
     fn stroke(self, i: usize) -> Stroke {
         match self {
-            Style::Points => line(0),
             Style::Lines => line(i),
             Style::Ordered(of) => ordered_line(i, of),
         }
@@ -359,23 +354,12 @@ fn panel(groups: &[&Group<'_>], style: Style, axis: &DoseAxis, which: usize, mea
         let estimate = |&(x, _, observed): &Member<'_>| (x, over_seeds(observed, which));
         group.members.iter().map(estimate).filter(|(_, of)| of.mean.is_some()).collect()
     };
-    let seeds = if groups.len() == 1 && !matches!(style, Style::Points) {
-        of_seeds(groups[0], which)
-    } else {
-        vec![]
-    };
+    let seeds = if groups.len() == 1 { of_seeds(groups[0], which) } else { vec![] };
     let ends =
         groups.iter().flat_map(|group| of(group)).flat_map(|(_, of)| [of.mean, of.low, of.high]).flatten();
     let ends: Vec<f64> = ends.chain(seeds.iter().flatten().map(|(_, y)| *y)).collect();
-    let scale = scale(&axis.values);
-    let x = drawing::Axis::new(scale, &axis.label());
-    let x = match axis.values.len() <= MOST_TICKS {
-        true => {
-            let ticks = axis.values.iter().zip(briefs(&axis.values));
-            x.with_ticks(ticks.map(|(&value, label)| Tick { value, label }).collect())
-        }
-        false => x,
-    };
+    let x = x_axis(axis);
+    let scale = x.scale;
     let apart = axis.values.windows(2).map(|pair| scale.fraction(pair[1]) - scale.fraction(pair[0]));
     let nearest = apart.fold(1.0, f64::min);
     let mut panel = Panel::new(x, drawing::Axis::new(scale_of(ends.iter().copied()), &measure.label()));
@@ -385,8 +369,7 @@ fn panel(groups: &[&Group<'_>], style: Style, axis: &DoseAxis, which: usize, mea
     for (i, group) in groups.iter().enumerate() {
         let stroke = style.stroke(i);
         // Lines are shifted against each other, so that they do not hide each other.
-        let shift =
-            if matches!(style, Style::Points) { 0.0 } else { i as f64 - (groups.len() - 1) as f64 / 2.0 };
+        let shift = i as f64 - (groups.len() - 1) as f64 / 2.0;
         let shift = shift * WIDEST_SHIFT.min(WIDEST_SPREAD.min(0.5 * nearest) / groups.len() as f64);
         let points: Vec<(f64, f64, Option<f64>)> = (of(group).into_iter())
             .filter_map(|(x, of)| {
@@ -397,10 +380,8 @@ fn panel(groups: &[&Group<'_>], style: Style, axis: &DoseAxis, which: usize, mea
                 ))
             })
             .collect();
-        if !matches!(style, Style::Points) {
-            let line = points.iter().map(|&(x, y, _)| (x, y)).collect();
-            panel.add(Mark::Line { points: line, stroke });
-        }
+        let line = points.iter().map(|&(x, y, _)| (x, y)).collect();
+        panel.add(Mark::Line { points: line, stroke });
         let bars = points.iter().filter_map(|&(x, y, half)| half.map(|half| (x, y, half))).collect();
         panel.add(Mark::ErrorBars { points: bars, stroke: Stroke::solid(stroke.color, 0.7) });
         let point = |(x, y, _)| Point { x, y, diameter: DIAMETER, color: stroke.color };

@@ -7,7 +7,7 @@ use granule_engine::space::{Parameter, Space};
 use granule_engine::{Model, Population};
 
 use super::measure::capitalised;
-use super::{Measure, Observed, ObservedCondition};
+use super::{Measure, Observed, ObservedCondition, OfCondition};
 use crate::drawing::{Color, Dash, Mark, Panel, Ramp, Scale, Stroke, Swatch};
 
 /// Width of a figure over two columns of a journal, in mm.
@@ -234,6 +234,20 @@ pub(super) fn measured(count: usize) -> String {
         10 => "Ten measures".to_owned(),
         _ => counted(count, "measure"),
     }
+}
+
+/// Returns the words for seeds and trials of these conditions, such as `2 seeds with 10 trials each`.
+pub(super) fn sample(conditions: &[OfCondition<'_>]) -> String {
+    let seeds = ranged(conditions.iter().map(|(_, of)| of.len()), "seed");
+    let trials = conditions.iter().flat_map(|(_, of)| *of).map(|of| of.trials as usize);
+    let each = if seeds == counted(1, "seed") { "" } else { " each" };
+    format!("{seeds} with {}{each}", ranged(trials, "trial"))
+}
+
+/// Returns a count with its noun, or the least and the largest of several counts.
+pub(super) fn ranged(counts: impl Iterator<Item = usize> + Clone, what: &str) -> String {
+    let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
+    if least == most { counted(most, what) } else { format!("{least} to {}", counted(most, what)) }
 }
 
 /// Adds a line at each stimulus to a panel whose x axis is the time in ms.

@@ -1,5 +1,4 @@
 use granule_engine::Value;
-use granule_engine::space::CellFactor;
 
 use super::*;
 use crate::sweep::show::brief;
@@ -115,30 +114,97 @@ fn lines_whose_names_are_cut_have_numbers() {
     );
 }
 
+/// Returns conditions with these factors and leak reversals.
+fn points(values: impl IntoIterator<Item = (f64, f64)>) -> Vec<ObservedCondition> {
+    values.into_iter().map(|(x, y)| condition("p", "Control", &[factor(x), leak(y)])).collect()
+}
+
+/// Draws the figure of each axis, with a mean of 1 and 2 over two seeds for every condition.
+fn doses(conditions: &[ObservedCondition]) -> Vec<Figure> {
+    let observed: Vec<Vec<Observed>> = conditions.iter().map(|_| measured(&[1.0, 2.0])).collect();
+    let of = joined(conditions, &observed);
+    let figures: Vec<Figure> = axes(conditions).iter().filter_map(|axis| responses(&of, axis)).collect();
+    figures.iter().for_each(|figure| figure.check_layout(&figure.name));
+    figures
+}
+
+/// Whether the figure has a point for each condition and no lines.
+fn is_scatter(figure: &Figure) -> bool {
+    figure.description.contains("so conditions with neighbouring values also differ")
+}
+
+/// Returns the number of points in the first panel.
+fn count_points(figure: &Figure) -> usize {
+    let svg = figure.svg();
+    let document = roxmltree::Document::parse(&svg).expect("XML");
+    let panel = document.root_element().children().find(|node| node.has_tag_name("g")).expect("a panel");
+    panel.descendants().filter(|node| node.has_tag_name("circle")).count()
+}
+
 #[test]
 fn conditions_that_share_nothing_are_points_if_there_are_many() {
-    let conditions: Vec<ObservedCondition> = (0..8)
-        .map(|i| {
-            let x = f64::from(i) / 10.0;
-            let set = [
-                ("granule.tonic_factor", Value::Factor(CellFactor::Constant(x))),
-                ("golgi.leak_reversal", Value::Number(-50.0 - x)),
-            ];
-            condition("x", "Control", &set)
-        })
-        .collect();
-    let observed: Vec<Vec<Observed>> = conditions.iter().map(|_| measured(&[1.0])).collect();
-    let doses = |count: usize| -> Vec<Figure> {
-        let of: Vec<(&ObservedCondition, &[Observed])> =
-            conditions[..count].iter().zip(&observed).map(|(of, observed)| (of, &observed[..])).collect();
-        axes(&conditions[..count]).iter().filter_map(|axis| responses(&of, axis)).collect()
-    };
-    assert_eq!((axes(&conditions[..7]).len(), doses(7).len(), doses(8).len()), (2, 0, 2));
-    for figure in doses(8) {
-        assert!(figure.description.contains("so each condition is a point"));
-        assert!(figure.svg().contains("a condition; other parameters differ, too"));
-        figure.check_layout("points");
+    let of = |count: u32| points((0..count).map(|i| (f64::from(i) / 10.0, -50.0 - f64::from(i) / 10.0)));
+    assert_eq!((axes(&of(7)).len(), doses(&of(7)).len(), doses(&of(8)).len()), (2, 0, 2));
+    for figure in doses(&of(8)) {
+        assert!(is_scatter(&figure));
+        assert_eq!((count_points(&figure), legend(&figure).len()), (8, 2));
+        assert!(
+            has_text(&figure, "a condition: mean over 2 seeds with 1 trial each"),
+            "{:?}",
+            figure.texts()
+        );
+        assert!(has_text(&figure, "n = 8") && has_text(&figure, "n = 0"), "{:?}", figure.texts());
     }
+}
+
+#[test]
+fn all_conditions_of_a_sample_are_points_even_if_some_share_values() {
+    // Saltelli's scheme: two conditions of a base point share the other parameter.
+    let base = [(0.1, -50.0, 0.6, -51.0), (0.2, -52.0, 0.7, -53.0), (0.3, -54.0, 0.8, -55.0)];
+    let blocks = base.iter().flat_map(|&(a, b, c, d)| [(a, b), (c, b), (a, d), (c, d)]);
+    let figures = doses(&points(blocks));
+    assert_eq!(
+        figures.iter().map(|figure| (is_scatter(figure), count_points(figure))).collect::<Vec<_>>(),
+        [(true, 12), (true, 12)]
+    );
+    // By accident, four conditions share a leak reversal.
+    let scattered = (0..40).map(|i| (f64::from(i) / 100.0, -50.0 - f64::from(i % 10)));
+    let figures = doses(&points(scattered));
+    assert!(is_scatter(&figures[0]) && count_points(&figures[0]) == 40);
+}
+
+#[test]
+fn grids_and_series_have_lines() {
+    // A grid with a gap, and conditions beside it.
+    let mut grid: Vec<(f64, f64)> =
+        (1..6).flat_map(|x| [-50.0, -52.0, -54.0].map(|y| (f64::from(x) / 10.0, y))).collect();
+    grid.remove(7);
+    grid.extend([(0.9, -57.0), (1.0, -58.0)]);
+    // Each parameter is varied alone.
+    let alone =
+        (1..6).map(|x| (f64::from(x) / 10.0, -51.0)).chain((1..6).map(|y| (1.0, -51.0 - f64::from(y))));
+    // Two series without common values.
+    let series = (1..5).flat_map(|i| [(f64::from(i) / 10.0, -50.0), (f64::from(i) / 10.0 + 0.05, -54.0)]);
+    for (values, count) in [(grid, 2), (alone.collect(), 2), (series.collect(), 1)] {
+        let figures = doses(&points(values));
+        assert_eq!(figures.len(), count);
+        assert!(!figures.iter().any(is_scatter));
+    }
+}
+
+#[test]
+fn many_points_are_smaller_and_more_than_2000_are_some_of_them() {
+    let of = |count: u32| {
+        let values = (0..count).map(|i| (f64::from(i) / 2500.0, -50.0 - f64::from(i) / 2500.0));
+        let conditions = points(values);
+        let observed: Vec<Vec<Observed>> = conditions.iter().map(|_| measured(&[1.0])).collect();
+        responses(&joined(&conditions, &observed), &axes(&conditions)[0]).expect("points")
+    };
+    let figure = of(2500);
+    assert_eq!((count_points(&figure), figure.tables[0].rows()), (2000, 2500));
+    assert!(figure.description.contains("The sweep has 2500 conditions"), "{}", figure.description);
+    assert!(has_text(&figure, "n = 2000"));
+    assert!(!of(101).description.contains("The sweep has"));
 }
 
 #[test]
