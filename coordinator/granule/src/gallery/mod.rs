@@ -366,10 +366,8 @@ impl<'a> Gallery<'a> {
                 take(Of::Sweep, figure)?;
             }
         }
-        for axis in axes(&conditions) {
-            if let Some(figure) = responses(&all, &axis) {
-                take(Of::Sweep, figure)?;
-            }
+        for figure in axes(&conditions).iter().flat_map(|axis| responses(&all, axis)) {
+            take(Of::Sweep, figure)?;
         }
         for figure in matrices(&all) {
             take(Of::Sweep, figure)?;

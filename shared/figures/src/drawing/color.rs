@@ -68,6 +68,11 @@ impl Ramp {
         Color::rgb(0, 40, 84),
     ]);
 
+    /// From pale to dark red, for lines in the order of a number. The palest is visible on white. No condition of the paper and
+    /// no population has one of these colours.
+    pub const LINES: Ramp =
+        Ramp(&[Color::rgb(240, 165, 165), Color::rgb(196, 60, 70), Color::rgb(80, 0, 20)]);
+
     /// Returns the colour of a number. A number outside 0 to 1 has the colour of the nearest end.
     pub fn at(self, fraction: f64) -> Color {
         let gaps = self.0.len() - 1;
@@ -94,7 +99,9 @@ mod tests {
     fn ramps_are_readable_in_greyscale() {
         let brightness = |ramp: Ramp, i: i32| ramp.at(f64::from(i) / 100.0).brightness();
         for i in 0..100 {
-            assert!(brightness(Ramp::SEQUENTIAL, i + 1) < brightness(Ramp::SEQUENTIAL, i), "{i}");
+            for ramp in [Ramp::SEQUENTIAL, Ramp::LINES] {
+                assert!(brightness(ramp, i + 1) < brightness(ramp, i), "{i}");
+            }
             let rises = brightness(Ramp::DIVERGING, i + 1) > brightness(Ramp::DIVERGING, i);
             assert_eq!(rises, i < 50, "{i}");
         }

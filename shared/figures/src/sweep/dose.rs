@@ -1,23 +1,19 @@
 //! Figure of the measures against a parameter.
 
+mod lines;
 mod scatter;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use granule_engine::space::{CellFactor, Parameter, Space, Value};
-use granule_statistics::estimate::Estimate;
 
+use self::lines::lines;
 use self::scatter::scatter;
 use super::observed::{Observed, over_seeds};
-use super::show::{
-    MOST_LINES, WIDTH_MM, briefs, counted, layout, line, mean_over, measured, measures_of, ordered_line,
-    scale_of, short, words, words_inside,
-};
+use super::show::{briefs, words, words_inside};
 use super::{Measure, ObservedCondition, OfCondition};
-use crate::drawing::{
-    Canvas, Color, Dash, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, Tick, grid,
-};
-use crate::{Column, Figure, Table, drawing};
+use crate::drawing::{self, Scale, Tick};
+use crate::{Column, Figure, Table};
 
 /// A parameter with numbers that differ between conditions.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,75 +142,18 @@ struct Group<'a> {
     members: Vec<Member<'a>>,
 }
 
-/// Most characters of a legend entry.
-const MOST_LETTERS: usize = 90;
-
 /// Draws the measures against a parameter. In a grid or a series of values: mean and 95 % interval over seeds, and a line for
-/// each combination of the other parameters. If these differ in one number, lines are in its order, from pale to dark. A
-/// single line also has those of its seeds. A sweep that samples its parameters has a point for each condition instead; for
-/// fewer than 8 conditions, returns `None`.
-pub fn responses(conditions: &[OfCondition<'_>], axis: &DoseAxis) -> Option<Figure> {
-    let space = space_of(conditions.iter().map(|(condition, _)| *condition))?;
-    let others = others(space, axis);
-    let groups = groups(conditions, axis.parameter, &others);
-    let (groups, _) = in_order(groups.iter().collect());
-    if !has_lines(&groups, axis) {
-        return scatter(conditions, &groups, axis);
-    }
-    let drawn: Vec<&Group<'_>> = groups.iter().copied().filter(|group| group.members.len() > 1).collect();
-    // Groups that are not drawn may differ in more.
-    let (mut drawn, is_ordered) = in_order(drawn);
-    let hidden = drawn.len().saturating_sub(MOST_LINES);
-    drawn.truncate(drawn.len() - hidden);
-    let measures = measures_of(conditions);
-    let style = if is_ordered { Style::Ordered(drawn.len()) } else { Style::Lines };
-    let panels: Vec<Panel> = (0..)
-        .zip('A'..)
-        .zip(&measures)
-        .map(|((i, letter), measure)| panel(&drawn, style, axis, i, *measure).letter(letter))
-        .collect();
-
-    let mut entries = Vec::new();
-    let mut is_numbered = false;
-    if drawn.len() > 1 {
-        let names = names(space, &drawn, &others);
-        is_numbered = names.iter().any(|name| name.chars().count() > MOST_LETTERS);
-        entries.extend(names.into_iter().enumerate().map(|(i, name)| {
-            let name = if is_numbered { format!("{}: {name}", i + 1) } else { name };
-            (Swatch::Line(style.stroke(i)), short(&name, MOST_LETTERS))
-        }));
-    }
-    let seeds = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
-    if seeds > 1 {
-        if drawn.len() == 1 {
-            entries.push((Swatch::Line(SEED), "a seed".to_owned()));
-        }
-        entries.push((Swatch::None, mean_over(seeds)));
-    }
-    let legend = Legend::new(entries);
-    let (columns, height) = layout(panels.len(), 3, 53.0);
-    let mut canvas = Canvas::new(WIDTH_MM, height + legend.height_mm(WIDTH_MM));
-    let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
-    let rest = legend.draw(&mut canvas, area);
-    grid(&mut canvas, rest, columns, &panels);
-
-    let mut description = format!(
-        "{} against {}, of {}: mean and 95 % interval over seeds, if there are several.",
-        measured(measures.len()),
-        axis.label(),
-        counted(drawn.iter().map(|group| group.members.len()).sum(), "condition")
-    );
-    if is_numbered {
-        description.push_str(" The table lists the full name of each numbered line.");
-    }
-    if hidden > 0 {
-        description.push_str(&format!(" Lines that only the table has: {hidden}."));
-    }
-    let name = format!("dose-response-{}", axis.name());
-    let title = format!("Responses against {}", axis.words_inside());
-    let lines = is_numbered.then_some(&drawn[..]);
-    let table = table(&groups, &others, lines, axis, &measures);
-    Some(Figure::new(name, title, description, canvas, vec![table]))
+/// each combination of the other parameters. One of these has colours, from pale to dark if it is a number; combinations of
+/// the rest have columns of panels. A single line also has those of its seeds. Returns several figures if the panels do not
+/// fit on a page.
+///
+/// A sweep that samples its parameters has a point for each condition instead, and so has one with too many combinations for
+/// columns. For fewer than 8 conditions, it has no figure.
+pub fn responses(conditions: &[OfCondition<'_>], axis: &DoseAxis) -> Vec<Figure> {
+    let groups = groups(conditions, axis.parameter, &others(axis.space, axis));
+    let groups = in_order(groups.iter().collect());
+    let of_lines = has_lines(&groups, axis).then(|| lines(conditions, &groups, axis)).flatten();
+    of_lines.unwrap_or_else(|| scatter(conditions, &groups, axis).into_iter().collect())
 }
 
 /// Fewest conditions of a line, and most lines that need not share their values.
@@ -263,8 +202,8 @@ fn groups<'a>(
     groups
 }
 
-/// Sorts the groups by the values that distinguish them, if these are numbers. Returns whether one number does so alone.
-fn in_order<'a, 'b>(mut groups: Vec<&'b Group<'a>>) -> (Vec<&'b Group<'a>>, bool) {
+/// Sorts the groups by the values that distinguish them, if these are numbers.
+fn in_order<'a, 'b>(mut groups: Vec<&'b Group<'a>>) -> Vec<&'b Group<'a>> {
     let count = groups.first().map_or(0, |group| group.others.len());
     let differs = |i: &usize| groups.iter().any(|group| group.others[*i] != groups[0].others[*i]);
     let differing: Vec<usize> = (0..count).filter(differs).collect();
@@ -272,33 +211,38 @@ fn in_order<'a, 'b>(mut groups: Vec<&'b Group<'a>>) -> (Vec<&'b Group<'a>>, bool
         differing.iter().map(|&i| number_of(&group.others[i])).collect()
     };
     if groups.iter().any(|group| numbers(group).is_none()) {
-        return (groups, false);
+        return groups;
     }
     groups.sort_by(|a, b| {
         let pairs = numbers(a).into_iter().flatten().zip(numbers(b).into_iter().flatten());
         pairs.map(|(a, b)| a.total_cmp(&b)).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
     });
-    (groups, differing.len() == 1)
+    groups
 }
 
 /// Returns a unique name for each group: its values of the parameters that differ between the groups.
 fn names(space: &Space, groups: &[&Group<'_>], others: &[&Parameter]) -> Vec<String> {
     let mut parts: Vec<Vec<String>> = vec![Vec::new(); groups.len()];
     for (i, parameter) in others.iter().enumerate() {
-        let texts = |of: fn(&Value) -> Value| -> Vec<String> {
-            groups.iter().map(|group| text(parameter, &of(&group.others[i]))).collect()
-        };
-        let different = |texts: &[String]| texts.iter().collect::<BTreeSet<_>>().len();
-        let (exact, rounded) = (texts(Value::clone), texts(rounded));
-        if different(&exact) < 2 {
+        let values: Vec<&Value> = groups.iter().map(|group| &group.others[i]).collect();
+        if values.iter().all(|value| *value == values[0]) {
             continue;
         }
-        let texts = if different(&rounded) == different(&exact) { rounded } else { exact };
-        for (parts, text) in parts.iter_mut().zip(texts) {
+        for (parts, text) in parts.iter_mut().zip(text_of(parameter, &values)) {
             parts.push(format!("{} {text}", words(space, parameter)));
         }
     }
     parts.into_iter().map(|parts| parts.join(", ")).collect()
+}
+
+/// Returns values in words, with four significant digits, or with all if these are needed to distinguish them.
+fn text_of(parameter: &Parameter, values: &[&Value]) -> Vec<String> {
+    let texts = |of: fn(&Value) -> Value| -> Vec<String> {
+        values.iter().map(|value| text(parameter, &of(value))).collect()
+    };
+    let different = |texts: &[String]| texts.iter().collect::<BTreeSet<_>>().len();
+    let (exact, rounded) = (texts(Value::clone), texts(rounded));
+    if different(&rounded) == different(&exact) { rounded } else { exact }
 }
 
 /// Diameter of points, in points of print.
@@ -325,94 +269,12 @@ fn x_axis(axis: &DoseAxis) -> drawing::Axis {
     x.with_ticks(ticks.map(|(&value, label)| Tick { value, label }).collect())
 }
 
-/// Largest shift of lines against each other, and of the first against the last, as fractions of the axis.
-const WIDEST_SHIFT: f64 = 0.02;
-const WIDEST_SPREAD: f64 = 0.07;
-
-/// Style of the line of a seed.
-const SEED: Stroke = Stroke { color: Color::rgb(170, 170, 170), width: 0.4, dash: Dash::Solid };
-
-/// How lines are drawn.
-#[derive(Clone, Copy)]
-enum Style {
-    Lines,
-    /// So many lines in the order of a number.
-    Ordered(usize),
-}
-
-impl Style {
-    fn stroke(self, i: usize) -> Stroke {
-        match self {
-            Style::Lines => line(i),
-            Style::Ordered(of) => ordered_line(i, of),
-        }
-    }
-}
-
-fn panel(groups: &[&Group<'_>], style: Style, axis: &DoseAxis, which: usize, measure: Measure) -> Panel {
-    let of = |group: &Group<'_>| -> Vec<(f64, Estimate)> {
-        let estimate = |&(x, _, observed): &Member<'_>| (x, over_seeds(observed, which));
-        group.members.iter().map(estimate).filter(|(_, of)| of.mean.is_some()).collect()
-    };
-    let seeds = if groups.len() == 1 { of_seeds(groups[0], which) } else { vec![] };
-    let ends =
-        groups.iter().flat_map(|group| of(group)).flat_map(|(_, of)| [of.mean, of.low, of.high]).flatten();
-    let ends: Vec<f64> = ends.chain(seeds.iter().flatten().map(|(_, y)| *y)).collect();
-    let x = x_axis(axis);
-    let scale = x.scale;
-    let apart = axis.values.windows(2).map(|pair| scale.fraction(pair[1]) - scale.fraction(pair[0]));
-    let nearest = apart.fold(1.0, f64::min);
-    let mut panel = Panel::new(x, drawing::Axis::new(scale_of(ends.iter().copied()), &measure.label()));
-    for points in seeds {
-        panel.add(Mark::Line { points, stroke: SEED });
-    }
-    for (i, group) in groups.iter().enumerate() {
-        let stroke = style.stroke(i);
-        // Lines are shifted against each other, so that they do not hide each other.
-        let shift = i as f64 - (groups.len() - 1) as f64 / 2.0;
-        let shift = shift * WIDEST_SHIFT.min(WIDEST_SPREAD.min(0.5 * nearest) / groups.len() as f64);
-        let points: Vec<(f64, f64, Option<f64>)> = (of(group).into_iter())
-            .filter_map(|(x, of)| {
-                Some((
-                    scale.shifted(x, shift),
-                    of.mean?,
-                    of.high.zip(of.mean).map(|(high, mean)| high - mean),
-                ))
-            })
-            .collect();
-        let line = points.iter().map(|&(x, y, _)| (x, y)).collect();
-        panel.add(Mark::Line { points: line, stroke });
-        let bars = points.iter().filter_map(|&(x, y, half)| half.map(|half| (x, y, half))).collect();
-        panel.add(Mark::ErrorBars { points: bars, stroke: Stroke::solid(stroke.color, 0.7) });
-        let point = |(x, y, _)| Point { x, y, diameter: DIAMETER, color: stroke.color };
-        panel.add(Mark::Points { points: points.into_iter().map(point).collect(), shape: Shape::Disc });
-    }
-    if ends.is_empty() {
-        panel.note("cannot be measured");
-    }
-    panel
-}
-
-/// Returns the line of each seed that has a value for every member of the group, if there are several.
-fn of_seeds(group: &Group<'_>, which: usize) -> Vec<Vec<(f64, f64)>> {
-    let Some((_, _, first)) = group.members.first().filter(|(_, _, of)| of.len() > 1) else {
-        return Vec::new();
-    };
-    let of_seed = |seed: u32| {
-        let value = |(x, _, of): &Member<'_>| {
-            let observed = of.iter().find(|of| of.seed == seed)?;
-            Some((*x, observed.measures[which]?))
-        };
-        group.members.iter().map(value).collect::<Option<Vec<_>>>()
-    };
-    first.iter().filter_map(|of| of_seed(of.seed)).collect()
-}
-
-/// Returns the table with a row for each condition. `lines` are the groups whose lines have numbers.
+/// Returns the table with a row for each condition. `numbers` are those of the groups' lines, if lines have
+/// numbers.
 fn table(
     groups: &[&Group<'_>],
     others: &[&Parameter],
-    lines: Option<&[&Group<'_>]>,
+    numbers: Option<Vec<Option<usize>>>,
     axis: &DoseAxis,
     measures: &[Measure],
 ) -> Table {
@@ -429,10 +291,10 @@ fn table(
         Column::numbers(axis.label(), rows.iter().map(|(_, _, (x, ..))| *x)),
         Column::whole("seeds", rows.iter().map(|(_, _, (_, _, observed))| observed.len())),
     ];
-    if let Some(lines) = lines {
-        let number = |group: &Group<'_>| lines.iter().position(|line| std::ptr::eq(*line, group));
-        let numbers = rows.iter().map(|(group, ..)| number(group).map(|i| (i + 1) as f64));
-        columns.insert(0, Column::optional("line", numbers));
+    if let Some(numbers) = numbers {
+        let of_rows =
+            groups.iter().zip(numbers).flat_map(|(group, number)| vec![number; group.members.len()]);
+        columns.insert(0, Column::optional("line", of_rows.map(|number| number.map(|of| of as f64))));
     }
     for (i, measure) in measures.iter().enumerate() {
         let of = || rows.iter().map(|(_, _, (_, _, observed))| over_seeds(observed, i));

@@ -13,16 +13,8 @@ use crate::drawing::{Color, Dash, Mark, Panel, Ramp, Scale, Stroke, Swatch};
 /// Width of a figure over two columns of a journal, in mm.
 pub(super) const WIDTH_MM: f64 = 174.0;
 
-/// Colours of lines without an order, which colour-blind readers can distinguish (Okabe and Ito).
-const PALETTE: [Color; 7] = [
-    Color::rgb(0, 114, 178),
-    Color::rgb(213, 94, 0),
-    Color::rgb(0, 158, 115),
-    Color::rgb(204, 121, 167),
-    Color::rgb(86, 180, 233),
-    Color::rgb(230, 159, 0),
-    Color::BLACK,
-];
+/// Largest height of a figure in mm. With its caption, it fits on a page of A4.
+pub(super) const MOST_MM: f64 = 235.0;
 
 /// Colours of populations. They differ from the colours of the paper's conditions and of the classes of cells.
 const POPULATIONS: [Color; 4] =
@@ -100,7 +92,7 @@ pub(super) fn color(place: usize) -> Color {
 /// Returns the style of a line among so many that are ordered: the first is pale, the last dark.
 pub(super) fn ordered_line(index: usize, of: usize) -> Stroke {
     let fraction = if of > 1 { index as f64 / (of - 1) as f64 } else { 1.0 };
-    Stroke::solid(Ramp::SEQUENTIAL.at(0.3 + 0.7 * fraction), 1.0)
+    Stroke::solid(Ramp::LINES.at(fraction), 1.0)
 }
 
 /// Returns the legend's words for intervals over so many seeds.
@@ -113,14 +105,20 @@ pub(super) fn mean_over(seeds: usize) -> String {
     if seeds > 1 { format!("mean, {}", interval(seeds)) } else { "mean".to_owned() }
 }
 
-/// Returns the style of the line with this index.
-pub(super) fn line(index: usize) -> Stroke {
-    let dash = [Dash::Solid, Dash::Dashed, Dash::Dotted][(index / PALETTE.len()) % 3];
-    Stroke { color: PALETTE[index % PALETTE.len()], width: 1.0, dash }
+/// Most lines of a panel: their colours and intervals can still be distinguished.
+pub(super) const MOST_LINES: usize = 6;
+
+/// Returns the indices of `most` of so many items, at equal distances with the first and the last; all if they are fewer.
+pub(super) fn spread(count: usize, most: usize) -> Vec<usize> {
+    let most = most.min(count);
+    (0..most).map(|i| i * (count - 1) / (most - 1).max(1)).collect()
 }
 
-/// Number of lines whose styles differ.
-pub(super) const MOST_LINES: usize = 3 * PALETTE.len();
+/// Divides items into pages of at most `most`, all of about the same length.
+pub(super) fn pages<T>(items: &[T], most: usize) -> Vec<&[T]> {
+    let pages = items.len().div_ceil(most.max(1)).max(1);
+    items.chunks(items.len().div_ceil(pages).max(1)).collect()
+}
 
 pub(super) fn stimulus() -> Stroke {
     Stroke { color: Color::rgb(130, 130, 130), width: 0.5, dash: Dash::Dotted }
@@ -261,6 +259,7 @@ pub(super) fn add_stimulus(panel: &mut Panel, model: &Model) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::condition::{Change, PaperCondition};
 
     #[test]
     fn numbers_are_brief_but_different() {
@@ -309,5 +308,36 @@ mod tests {
             assert!(brightness.windows(2).all(|pair| pair[1] < pair[0]), "{brightness:?}");
             assert!(brightness[0] < 210.0 && brightness[of - 1] < 50.0, "{brightness:?}");
         }
+    }
+
+    #[test]
+    fn colors_of_lines_have_no_other_meaning() {
+        let conditions = PaperCondition::ALL.map(PaperCondition::color);
+        let others =
+            [&conditions[..], &Change::ALL.map(Change::color), &POPULATIONS, &[Color::GREY]].concat();
+        let apart = |a: Color, b: Color| {
+            let channels = [(a.red, b.red), (a.green, b.green), (a.blue, b.blue)];
+            channels.map(|(a, b)| a.abs_diff(b)).into_iter().max().expect("three")
+        };
+        for of in 1..=MOST_LINES {
+            for color in (0..of).map(|i| ordered_line(i, of).color) {
+                assert!(others.iter().all(|other| apart(color, *other) >= 32), "{color}");
+            }
+        }
+    }
+
+    #[test]
+    fn pages_have_about_the_same_length() {
+        let items: Vec<usize> = (0..12).collect();
+        let lengths = |most: usize| pages(&items, most).iter().map(|page| page.len()).collect::<Vec<_>>();
+        let expected = [vec![12], vec![6, 6], vec![4; 3], vec![1; 12]];
+        assert_eq!([12, 11, 5, 0].map(lengths), expected);
+        assert!(pages::<usize>(&[], 5).is_empty());
+    }
+
+    #[test]
+    fn some_of_many_are_at_equal_distances() {
+        let expected = [vec![0, 2, 4, 6, 8, 11], vec![0, 1, 2], vec![], vec![0]];
+        assert_eq!([(12, 6), (3, 6), (0, 6), (5, 1)].map(|(count, most)| spread(count, most)), expected);
     }
 }

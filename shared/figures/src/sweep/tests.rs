@@ -220,7 +220,7 @@ fn all(conditions: &[ObservedCondition], observed: &[Vec<Observed>]) -> Vec<Figu
     ];
     figures.extend(forest(&of, 0));
     figures.extend(matrices(&of));
-    figures.extend(axes(conditions).iter().filter_map(|axis| responses(&of, axis)));
+    figures.extend(axes(conditions).iter().flat_map(|axis| responses(&of, axis)));
     figures
 }
 
@@ -443,7 +443,7 @@ fn populations_and_parameters_are_those_of_the_engine() {
         raster(&trials.collect::<Vec<_>>(), (7, 1), &(0..100), drive),
         heat_map(&first.collect::<Vec<_>>(), drive),
         seeds(&of),
-        responses(&of, &found[0]).expect("a line"),
+        responses(&of, &found[0]).remove(0),
         forest(&of, 0).remove(0),
     ];
     for figure in [&psth, &raster, &heat_map, &seeds, &responses, &forest] {

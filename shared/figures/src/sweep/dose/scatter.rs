@@ -13,9 +13,9 @@ const LEAST_POINTS: usize = 8;
 /// Most points of a panel. Files with more would be large, and points would hide each other.
 const MOST_POINTS: usize = 2000;
 
-/// Draws a point for each condition that has a number on the axis: the mean of a measure over seeds, in a panel for each
-/// measure. Of more than [`MOST_POINTS`] conditions, draws some at equal distances in the order of the parameter. Returns
-/// `None` for fewer than [`LEAST_POINTS`].
+/// Draws a point for each condition that has a number on the axis: the mean over seeds, in a panel for each measure. Of more
+/// than [`MOST_POINTS`] conditions, draws some at equal distances in the order of the parameter. Returns `None` for fewer than
+/// [`LEAST_POINTS`].
 pub(super) fn scatter(
     conditions: &[OfCondition<'_>],
     groups: &[&Group<'_>],
