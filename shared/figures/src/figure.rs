@@ -71,6 +71,12 @@ impl Figure {
         drawing::text_boxes(&self.canvas)
     }
 
+    /// Returns the height of the drawing in mm.
+    #[cfg(test)]
+    pub(crate) fn height_mm(&self) -> f64 {
+        self.canvas.area().height * 25.4 / 72.0
+    }
+
     /// Asserts that texts neither overlap nor extend beyond the page.
     #[cfg(test)]
     pub(crate) fn check_layout(&self, name: &str) {

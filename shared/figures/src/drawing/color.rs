@@ -68,6 +68,9 @@ impl Ramp {
         Color::rgb(0, 40, 84),
     ]);
 
+    /// Light grey, for fields without a number.
+    pub const MISSING: Ramp = Ramp(&[Color::rgb(222, 222, 222), Color::rgb(222, 222, 222)]);
+
     /// From pale to dark red, for lines in the order of a number. The palest is visible on white. No condition of the paper and
     /// no population has one of these colours.
     pub const LINES: Ramp =

@@ -131,8 +131,8 @@ fn axis_of<'a>(
     DoseAxis { parameter, values, space }
 }
 
-/// A condition with its value on the axis, and its observations.
-type Member<'a> = (f64, &'a ObservedCondition, &'a [Observed]);
+/// The value of a condition on the axis, its place in the sweep, and its observations.
+type Member<'a> = (f64, usize, &'a [Observed]);
 
 /// Conditions that differ only on the axis. They form a line.
 struct Group<'a> {
@@ -186,7 +186,7 @@ fn groups<'a>(
 ) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     let mut places: BTreeMap<Vec<String>, usize> = BTreeMap::new();
-    for &(condition, observed) in conditions {
+    for (at, &(condition, observed)) in conditions.iter().enumerate() {
         let Some(x) = number(along, condition) else { continue };
         let values: Vec<Value> =
             others.iter().map(|parameter| condition.model.values().of(parameter).clone()).collect();
@@ -194,7 +194,7 @@ fn groups<'a>(
         if place == groups.len() {
             groups.push(Group { others: values, members: Vec::new() });
         }
-        groups[place].members.push((x, condition, observed));
+        groups[place].members.push((x, at, observed));
     }
     for group in &mut groups {
         group.members.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -272,6 +272,7 @@ fn x_axis(axis: &DoseAxis) -> drawing::Axis {
 /// Returns the table with a row for each condition. `numbers` are those of the groups' lines, if lines have
 /// numbers.
 fn table(
+    conditions: &[OfCondition<'_>],
     groups: &[&Group<'_>],
     others: &[&Parameter],
     numbers: Option<Vec<Option<usize>>>,
@@ -286,7 +287,7 @@ fn table(
         .flat_map(|(group, name)| group.members.iter().map(move |member| (group, name, member)))
         .collect();
     let mut columns = vec![
-        Column::text("condition", rows.iter().map(|(_, _, (_, condition, _))| condition.name.clone())),
+        Column::text("condition", rows.iter().map(|(_, _, (_, at, _))| conditions[*at].0.name.clone())),
         Column::text("others", rows.iter().map(|(_, name, _)| (*name).clone())),
         Column::numbers(axis.label(), rows.iter().map(|(_, _, (x, ..))| *x)),
         Column::whole("seeds", rows.iter().map(|(_, _, (_, _, observed))| observed.len())),

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use granule_engine::space::{Parameter, Value};
-use ndarray::{Array2, Axis as Dimension};
+use ndarray::{Array2, Axis as Dimension, Zip};
 
+use super::Measure;
 use super::compare::OfCondition;
 use super::dose::{DoseAxis, all_axes, number};
 use super::observed::over_seeds;
-use super::show::{WIDTH_MM, brief, briefs, counted, layout, measures_of, short, words_inside};
+use super::show::{
+    MOST_MM, WIDTH_MM, brief, briefs, counted, layout, measures_of, not_in_figure, pages, sample, short,
+    words_inside,
+};
 use crate::drawing::{
     Anchor, Axis, Canvas, Color, Legend, Mark, Panel, Ramp, Scale, Swatch, grid, size, text_width,
 };
@@ -18,8 +22,12 @@ use crate::{Column, Figure, Table};
 const MOST_VALUES: usize = 40;
 const LEAST_FIELDS: usize = 4;
 
-/// Most maps of a figure's row: combinations of the other parameters.
+/// Most maps of a figure's row: combinations of the other parameters. Without these, measures are side by side.
 const MOST_FACETS: usize = 4;
+const COLUMNS: usize = 3;
+
+/// Height of a map with its labels, in mm.
+const PANEL_MM: f64 = 45.0;
 
 /// Most characters of a legend entry.
 const MOST_LETTERS: usize = 90;
@@ -31,7 +39,8 @@ const MOST_PRINTED: (usize, usize) = (6, 8);
 const AROUND: f64 = 62.0;
 
 /// Returns a figure for each pair of parameters whose combinations are conditions of the sweep: for each measure, the mean
-/// over seeds of every combination. Combinations of the other parameters are side by side.
+/// over seeds of every combination. Combinations of the other parameters are side by side. Maps that do not fit on a page
+/// continue in further figures.
 pub fn matrices(conditions: &[OfCondition<'_>]) -> Vec<Figure> {
     let axes = all_axes(conditions.iter().map(|(condition, _)| *condition));
     let fits = |axis: &&DoseAxis| axis.values.len() <= MOST_VALUES;
@@ -47,69 +56,161 @@ pub fn matrices(conditions: &[OfCondition<'_>]) -> Vec<Figure> {
 /// The conditions of a combination of the other parameters.
 struct Facet {
     name: String,
-    /// Indices of conditions: (rows, columns).
-    fields: Array2<Option<usize>>,
+    fields: Fields,
 }
 
-fn matrix(conditions: &[OfCondition<'_>], x: &DoseAxis, y: &DoseAxis) -> Option<Figure> {
+/// Indices of conditions: (rows, columns).
+type Fields = Array2<Option<usize>>;
+
+/// The means of a measure in the shown maps.
+struct Means {
+    label: String,
+    /// By facet.
+    maps: Vec<Array2<f64>>,
+    /// Least and largest mean. The first is larger if there are no means.
+    range: (f64, f64),
+    /// Whether the means fit into their fields as numbers.
+    are_printed: bool,
+}
+
+impl Means {
+    fn of(conditions: &[OfCondition<'_>], facets: &[Facet], (which, measure): (usize, Measure)) -> Means {
+        let maps: Vec<Array2<f64>> = facets.iter().map(|facet| means(conditions, facet, which)).collect();
+        let all = || maps.iter().flatten().copied().filter(|value| value.is_finite());
+        let range = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+        let columns = if facets.len() > 1 { facets.len() } else { COLUMNS };
+        let are_printed = maps.iter().all(|values| can_print(values, range, columns));
+        Means { label: measure.label(), maps, range, are_printed }
+    }
+
+    fn exist(&self) -> bool {
+        self.range.0 <= self.range.1
+    }
+
+    /// Returns the range in words, if the means are not printed. Colours alone do not show how large they are.
+    fn range_in_words(&self) -> Option<String> {
+        let (low, high) = self.range;
+        let [least, most] = [low, high].map(|end| aligned(end, low, high));
+        (self.exist() && !self.are_printed).then(|| format!("{}: {least} to {most}", self.label))
+    }
+
+    /// Whether a condition of these facets has no value, but others have one.
+    fn lacks_some(&self, facets: &[Facet]) -> bool {
+        let fields = facets.iter().zip(&self.maps).flat_map(|(facet, map)| facet.fields.iter().zip(map));
+        self.exist() && fields.into_iter().any(|(of, value)| of.is_some() && !value.is_finite())
+    }
+}
+
+/// Draws the maps of two parameters, on as many pages as needed. Returns no figure if most combinations are no conditions.
+fn matrix(conditions: &[OfCondition<'_>], x: &DoseAxis, y: &DoseAxis) -> Vec<Figure> {
     let (facets, x, y) = facets(conditions, x, y);
-    let (x, y) = (&x, &y);
     if facets.is_empty() {
-        return None;
+        return Vec::new();
     }
-    let measures = measures_of(conditions);
     let shown = &facets[..facets.len().min(MOST_FACETS)];
-    let columns = if shown.len() > 1 { shown.len() } else { 3 };
-    let mut panels = Vec::new();
-    let mut has_numbers = false;
-    let mut ranges = Vec::new();
-    for (i, measure) in measures.iter().enumerate() {
-        let values: Vec<Array2<f64>> = shown.iter().map(|facet| means(conditions, facet, i)).collect();
-        let all = || values.iter().flatten().copied().filter(|value| value.is_finite());
-        let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
-        let is_printed = values.iter().all(|values| can_print(values, (low, high), columns));
-        has_numbers |= is_printed && low <= high;
-        // Colours alone do not say how large the means are.
-        if !is_printed && low <= high {
-            let [low, high] = [low, high].map(|end| aligned(end, low, high));
-            ranges.push(format!("{}: {low} to {high}", measure.label()));
-        }
-        for (number, values) in (1..).zip(&values) {
-            let number = if shown.len() > 1 { format!("{number}: ") } else { String::new() };
-            let title = format!("{number}{}", measure.label());
-            panels.push(panel(values, (low, high), x, y, is_printed).title(title));
-        }
-    }
-    let (columns, height) = layout(panels.len(), columns, 50.0);
+    let measures = measures_of(conditions).into_iter().enumerate();
+    let all: Vec<Means> = measures.map(|of| Means::of(conditions, shown, of)).collect();
+    let rows = |legend: &Legend| ((MOST_MM - legend.height_mm(WIDTH_MM)) / PANEL_MM) as usize;
+    let most = rows(&legend(conditions, shown, &all.iter().collect::<Vec<_>>()));
+    let of_pages = pages(&all, if shown.len() > 1 { most } else { most * COLUMNS });
+    let table = table(conditions, &facets, &x, &y);
+    let (across, down) = (x.words_inside(), y.words_inside());
+    let page = |(number, of): (usize, &&[Means])| {
+        let of: Vec<&Means> = of.iter().collect();
+        let number = if of_pages.len() > 1 { format!("-{}", number + 1) } else { String::new() };
+        let name = format!("matrix-{}-{}{number}", x.name(), y.name());
+        let canvas = draw(conditions, shown, &of, (&x, &y));
+        let description = describe(conditions, &facets, &of, (&across, &down));
+        Figure::new(
+            name,
+            format!("Measures against {across} and {down}"),
+            description,
+            canvas,
+            vec![table.clone()],
+        )
+    };
+    of_pages.iter().enumerate().map(page).collect()
+}
+
+fn legend(conditions: &[OfCondition<'_>], shown: &[Facet], of: &[&Means]) -> Legend {
     let seeds = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
     let colors = format!(
         "mean over {}; each measure has its own colours, from its least to its largest mean",
         counted(seeds, "seed")
     );
     let mut entries = vec![(Swatch::None, colors)];
+    if of.iter().any(|means| means.lacks_some(shown)) {
+        entries.push((Swatch::Area(Ramp::MISSING.at(0.0)), "cannot be measured".to_owned()));
+    }
+    if has_gaps(shown) {
+        entries.push((Swatch::None, "blank: no such condition in the sweep".to_owned()));
+    }
     if shown.len() > 1 {
         let numbered = (1..).zip(shown).map(|(number, facet)| format!("{number}: {}", facet.name));
         entries.extend(numbered.map(|text| (Swatch::None, short(&text, MOST_LETTERS))));
     }
-    entries.extend(ranges.into_iter().map(|text| (Swatch::None, text)));
-    let legend = Legend::new(entries);
+    entries.extend(of.iter().filter_map(|means| means.range_in_words()).map(|text| (Swatch::None, text)));
+    Legend::new(entries)
+}
+
+/// Whether fields of these maps are no conditions.
+fn has_gaps(facets: &[Facet]) -> bool {
+    facets.iter().flat_map(|facet| &facet.fields).any(Option::is_none)
+}
+
+/// Draws a page with the maps of these measures. With several facets, each measure has a row.
+fn draw(
+    conditions: &[OfCondition<'_>],
+    shown: &[Facet],
+    of: &[&Means],
+    (x, y): (&DoseAxis, &DoseAxis),
+) -> Canvas {
+    let mut panels = Vec::new();
+    for means in of {
+        for (number, (facet, values)) in (1..).zip(shown.iter().zip(&means.maps)) {
+            let number = if shown.len() > 1 { format!("{number}: ") } else { String::new() };
+            let panel = panel(facet, values, means, (x, y));
+            panels.push(panel.title(format!("{number}{}", means.label)));
+        }
+    }
+    let columns = if shown.len() > 1 { shown.len() } else { COLUMNS };
+    let (columns, height) = layout(panels.len(), columns, PANEL_MM);
+    let legend = legend(conditions, shown, of);
     let mut canvas = Canvas::new(WIDTH_MM, height + legend.height_mm(WIDTH_MM));
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
     let rest = legend.draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
-    let (across, down) = (x.words_inside(), y.words_inside());
-    let hidden = match facets.len() - shown.len() {
-        0 => String::new(),
-        more => format!(" The table has {more} more combinations of the other parameters."),
-    };
+    canvas
+}
+
+fn describe(
+    conditions: &[OfCondition<'_>],
+    facets: &[Facet],
+    of: &[&Means],
+    (across, down): (&str, &str),
+) -> String {
+    let shown = &facets[..facets.len().min(MOST_FACETS)];
+    let has_numbers = of.iter().any(|means| means.exist() && means.are_printed);
     let numbers = if has_numbers { "Numbers are the means; darker is larger." } else { "Darker is larger." };
-    let description = format!(
-        "Mean over seeds of each measure, for every combination of {across} (across) and {down} (upwards). \
-         {numbers}{hidden}"
+    let mut text = format!(
+        "Mean over {} of each measure, for combinations of {across} (across) and {down} (upwards). {numbers}",
+        sample(conditions)
     );
-    let table = table(conditions, &facets, x, y);
-    let name = format!("matrix-{}-{}", x.name(), y.name());
-    Some(Figure::new(name, format!("Measures against {across} and {down}"), description, canvas, vec![table]))
+    if of.iter().any(|means| means.lacks_some(shown)) {
+        text.push_str(" In grey fields, the measure cannot be measured.");
+    }
+    if has_gaps(shown) {
+        text.push_str(" Blank fields are no conditions of the sweep.");
+    }
+    if facets.len() > shown.len() {
+        let more = facets.len() - shown.len();
+        let what = counted(more, "more combination");
+        text.push_str(&format!(" The table has {what} of the other parameters."));
+    }
+    let of_maps: BTreeSet<usize> =
+        facets.iter().flat_map(|facet| facet.fields.iter().flatten()).copied().collect();
+    let beside = (0..conditions.len()).filter(|at| !of_maps.contains(at));
+    text + &not_in_figure(conditions, &beside.collect::<Vec<_>>())
 }
 
 /// Returns the combinations of the other parameters for which most fields of the map are conditions, and the axes with
@@ -119,38 +220,41 @@ fn facets(conditions: &[OfCondition<'_>], x: &DoseAxis, y: &DoseAxis) -> (Vec<Fa
         let value = number(axis.parameter, conditions[of].0)?;
         axis.values.iter().position(|other| *other == value)
     };
-    let mut by_others: BTreeMap<String, (usize, Array2<Option<usize>>)> = BTreeMap::new();
+    let mut by_others: BTreeMap<String, Fields> = BTreeMap::new();
     for (at, (condition, _)) in conditions.iter().enumerate() {
         let (Some(column), Some(row)) = (place(x, at), place(y, at)) else { continue };
         let is_other =
             |parameter: &Parameter| ![x.parameter.path, y.parameter.path].contains(&parameter.path);
         let values = condition.model.values().iter().filter(|(parameter, _)| is_other(parameter));
         let key: String = values.map(|(_, value)| format!("{value}\n")).collect();
-        let empty = || (at, Array2::from_elem((y.values.len(), x.values.len()), None));
-        by_others.entry(key).or_insert_with(empty).1[[row, column]] = Some(at);
+        let empty = || Array2::from_elem((y.values.len(), x.values.len()), None);
+        by_others.entry(key).or_insert_with(empty)[[row, column]] = Some(at);
     }
-    let mut facets: Vec<(usize, Array2<Option<usize>>)> = by_others.into_values().collect();
-    // In the order of the sweep.
-    facets.sort_by_key(|(first, _)| *first);
+    let mut facets: Vec<Fields> = by_others.into_values().collect();
     // Other conditions of the sweep may have other values on the axes.
-    let used = |fields: &Array2<Option<usize>>, dimension: usize| -> BTreeSet<usize> {
+    let used = |fields: &Fields, dimension: usize| -> BTreeSet<usize> {
         let lanes = fields.axis_iter(Dimension(dimension)).enumerate();
         lanes.filter(|(_, lane)| lane.iter().any(Option::is_some)).map(|(place, _)| place).collect()
     };
-    facets.retain(|(_, fields)| {
+    facets.retain(|fields| fields.iter().flatten().count() >= LEAST_FIELDS);
+    leave_out_lone_lanes(&mut facets);
+    facets.retain(|fields| {
         let [rows, columns] = [0, 1].map(|dimension| used(fields, dimension).len());
         let count = fields.iter().flatten().count();
         rows > 1 && columns > 1 && count >= LEAST_FIELDS && 2 * count > rows * columns
     });
     let [rows, columns] = [0, 1].map(|dimension| -> Vec<usize> {
-        let all: BTreeSet<usize> = facets.iter().flat_map(|(_, fields)| used(fields, dimension)).collect();
+        let all: BTreeSet<usize> = facets.iter().flat_map(|fields| used(fields, dimension)).collect();
         all.into_iter().collect()
     });
     // A design for sensitivity has small squares at various places, which are no grid together.
-    facets.retain(|(_, fields)| 2 * fields.iter().flatten().count() > rows.len() * columns.len());
-    let firsts: Vec<usize> = facets.iter().map(|(first, _)| *first).collect();
-    let facet = |(first, fields): (usize, Array2<Option<usize>>)| Facet {
-        name: name(conditions, &firsts, first, [x, y]),
+    facets.retain(|fields| 2 * fields.iter().flatten().count() > rows.len() * columns.len());
+    // In the order of the sweep.
+    let first = |fields: &Fields| fields.iter().flatten().copied().min().unwrap_or(0);
+    facets.sort_by_key(first);
+    let firsts: Vec<usize> = facets.iter().map(first).collect();
+    let facet = |fields: Fields| Facet {
+        name: name(conditions, &firsts, first(&fields), [x, y]),
         fields: fields.select(Dimension(0), &rows).select(Dimension(1), &columns),
     };
     let facets = facets.into_iter().map(facet).collect();
@@ -159,6 +263,22 @@ fn facets(conditions: &[OfCondition<'_>], x: &DoseAxis, y: &DoseAxis) -> (Vec<Fa
         DoseAxis { values, ..*of }
     };
     (facets, axis(x, &columns), axis(y, &rows))
+}
+
+/// Empties rows and columns that have a condition in at most a third of the fields, if others have more. They are of single
+/// conditions beside a grid, such as Control, and would be blank otherwise.
+fn leave_out_lone_lanes(facets: &mut [Fields]) {
+    for dimension in [0, 1].map(Dimension) {
+        let lanes = facets.first().map_or(0, |fields| fields.len_of(dimension));
+        let of_lane =
+            |fields: &Fields, lane: usize| fields.index_axis(dimension, lane).iter().flatten().count();
+        let count = |lane: usize| facets.iter().map(|fields| of_lane(fields, lane)).sum::<usize>();
+        let counts: Vec<usize> = (0..lanes).map(count).collect();
+        let most = counts.iter().copied().max().unwrap_or(0);
+        for lane in (0..lanes).filter(|lane| 3 * counts[*lane] <= most) {
+            facets.iter_mut().for_each(|fields| fields.index_axis_mut(dimension, lane).fill(None));
+        }
+    }
 }
 
 /// Returns the values of a condition that distinguish it from these others, apart from the axes.
@@ -190,13 +310,8 @@ fn can_print(values: &Array2<f64>, (low, high): (f64, f64), maps: usize) -> bool
         && values.iter().filter(|value| value.is_finite()).all(fits)
 }
 
-fn panel(
-    values: &Array2<f64>,
-    (low, high): (f64, f64),
-    x: &DoseAxis,
-    y: &DoseAxis,
-    is_printed: bool,
-) -> Panel {
+fn panel(facet: &Facet, values: &Array2<f64>, means: &Means, (x, y): (&DoseAxis, &DoseAxis)) -> Panel {
+    let (low, high) = means.range;
     let (across, down) = (thinned(briefs(&x.values), 8), thinned(briefs(&y.values), 10));
     let (across, down): (Vec<&str>, Vec<&str>) =
         (across.iter().map(String::as_str).collect(), down.iter().map(String::as_str).collect());
@@ -205,6 +320,11 @@ fn panel(
         panel.note("cannot be measured");
         return panel;
     }
+    let is_missing = |of: Option<usize>, value: f64| of.is_some() && !value.is_finite();
+    let missing = Zip::from(&facet.fields)
+        .and(values)
+        .map_collect(|&of, &value| if is_missing(of, value) { 0.0 } else { f64::NAN });
+    panel.add(Mark::Cells { x: (-0.5, 1.0), y: (-0.5, 1.0), values: missing, ramp: Ramp::MISSING });
     let scale = Scale::linear(low, high);
     // The palest colour is still visible on white.
     let fraction = |value: f64| match value {
@@ -218,7 +338,7 @@ fn panel(
         values: values.mapv(fraction),
         ramp: Ramp::SEQUENTIAL,
     });
-    if is_printed {
+    if means.are_printed {
         for ((row, column), &value) in values.indexed_iter().filter(|(_, value)| value.is_finite()) {
             let is_dark = Ramp::SEQUENTIAL.at(fraction(value)).brightness() < 128.0;
             let color = if is_dark { Color::WHITE } else { Color::BLACK };

@@ -242,6 +242,23 @@ pub(super) fn sample(conditions: &[OfCondition<'_>]) -> String {
     format!("{seeds} with {}{each}", ranged(trials, "trial"))
 }
 
+/// Returns the sentence about conditions that a figure does not show, with a space before it; empty if there are none.
+pub(super) fn not_in_figure(conditions: &[OfCondition<'_>], left_out: &[usize]) -> String {
+    const MOST: usize = 3;
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let named = if left_out.len() > MOST + 1 { &left_out[..MOST] } else { left_out };
+    let mut names: Vec<&str> = named.iter().map(|at| conditions[*at].0.name.as_str()).collect();
+    let more = format!("{} more", left_out.len() - named.len());
+    if named.len() < left_out.len() {
+        names.push(&more);
+    }
+    let last = names.pop().unwrap_or_default();
+    let names = if names.is_empty() { last.to_owned() } else { format!("{} and {last}", names.join(", ")) };
+    format!(" Not in the figure: {names}.")
+}
+
 /// Returns a count with its noun, or the least and the largest of several counts.
 pub(super) fn ranged(counts: impl Iterator<Item = usize> + Clone, what: &str) -> String {
     let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));

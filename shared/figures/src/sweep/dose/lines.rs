@@ -7,8 +7,8 @@ use granule_statistics::estimate::Estimate;
 
 use super::super::observed::over_seeds;
 use super::super::show::{
-    MOST_LINES, MOST_MM, WIDTH_MM, counted, layout, mean_over, measured, measures_of, ordered_line, pages,
-    scale_of, short, spread, words, words_inside,
+    MOST_LINES, MOST_MM, WIDTH_MM, counted, layout, mean_over, measured, measures_of, not_in_figure,
+    ordered_line, pages, scale_of, short, spread, words, words_inside,
 };
 use super::super::{Measure, OfCondition};
 use super::{DIAMETER, DoseAxis, Group, Member, number_of, table, text_of, x_axis};
@@ -192,7 +192,7 @@ pub(super) fn lines(
         .collect();
     let numbers = groups.iter().map(|group| lines.number(group)).collect();
     let of: Vec<Measure> = measures.iter().map(|(_, measure)| *measure).collect();
-    let table = table(groups, &others, words.is_numbered.then_some(numbers), &axis, &of);
+    let table = table(conditions, groups, &others, words.is_numbered.then_some(numbers), &axis, &of);
     let description = describe(conditions, &lines, &others, &axis, words.is_numbered);
     let page = |(number, (facets, measures)): (usize, &Page<'_>)| {
         let titled = |place: usize, of| panel(&lines, place, &axis, of).title(words.title(place));
@@ -283,13 +283,10 @@ fn describe(
     if is_numbered {
         text.push_str(" The table lists the full value of each numbered line.");
     }
-    if count < conditions.len() {
-        text.push_str(&format!(
-            " {} of the sweep are on no line.",
-            counted(conditions.len() - count, "condition")
-        ));
-    }
-    text
+    let drawn: BTreeSet<usize> =
+        lines.groups().flat_map(|group| group.members.iter().map(|(_, at, _)| *at)).collect();
+    let left_out: Vec<usize> = (0..conditions.len()).filter(|at| !drawn.contains(at)).collect();
+    text + &not_in_figure(conditions, &left_out)
 }
 
 /// Returns the estimates of a group, along the axis.

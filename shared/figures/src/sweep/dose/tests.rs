@@ -34,7 +34,7 @@ fn parameters_that_differ_are_axes() {
     // Control and GABAzine are on no line, so parameters in which only they differ are in no line's name.
     assert_eq!(lines(&figure), ["Golgi cell leak reversal potential:", "\u{2212}53 mV", "\u{2212}50.5 mV"]);
     assert!(
-        figure.description.contains("2 conditions of the sweep are on no line"),
+        figure.description.ends_with(" Not in the figure: Control and GABAzine."),
         "{}",
         figure.description
     );

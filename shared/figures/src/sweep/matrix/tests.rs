@@ -2,7 +2,7 @@ use granule_engine::space::CellFactor;
 
 use super::*;
 use crate::sweep::tests::{
-    assert_close, condition, factor, has_text, joined, leak, measured, names, numbers, texts,
+    assert_close, condition, factor, has_text, joined, leak, legend, measured, names, numbers, texts,
 };
 use crate::sweep::{Observed, ObservedCondition};
 
@@ -117,7 +117,19 @@ fn fields_without_a_condition_or_a_value_stay_empty() {
     );
     let printed = figure.texts().iter().filter(|text| text.starts_with("0.") && text.len() == 5).count();
     assert_eq!(printed, 4, "{:?}", figure.texts());
-    assert!(!figure.svg().contains("NaN"));
+    let svg = figure.svg();
+    assert!(!svg.contains("NaN"));
+    // A value that is missing is grey, in the map and in the legend. A condition that is missing is blank.
+    let grey = Ramp::MISSING.at(0.0).to_string();
+    assert_eq!(svg.matches(&grey).count(), 2);
+    for text in ["cannot be measured", "blank: no such condition in the sweep"] {
+        assert!(legend(&figure).iter().any(|(_, found)| found == text), "{text}");
+    }
+    for sentence in
+        ["In grey fields, the measure cannot be measured.", "Blank fields are no conditions of the sweep."]
+    {
+        assert!(figure.description.contains(sentence), "{}", figure.description);
+    }
 }
 
 #[test]
@@ -145,30 +157,32 @@ fn other_parameters_are_side_by_side() {
         drawn(&conditions, &one_each(&values))
     };
     let figures = of(&[0.5, 1.5]);
-    // There is a map for each pair of the three parameters.
+    // There are maps for each pair of the three parameters. Ten rows of measures need two pages.
     let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
-    let expected = [
-        "matrix-granule-tonic_factor-golgi-leak_reversal",
-        "matrix-granule-tonic_factor-mossy_to_golgi-scale",
-        "matrix-golgi-leak_reversal-mossy_to_golgi-scale",
+    let pairs = [
+        "granule-tonic_factor-golgi-leak_reversal",
+        "granule-tonic_factor-mossy_to_golgi-scale",
+        "golgi-leak_reversal-mossy_to_golgi-scale",
     ];
-    assert_eq!(names, expected);
+    let expected = pairs.iter().flat_map(|pair| [1, 2].map(|page| format!("matrix-{pair}-{page}")));
+    assert_eq!(names, expected.collect::<Vec<_>>());
+    assert!(figures.iter().all(|figure| figure.height_mm() <= MOST_MM + 1.0));
     let table = &figures[0].tables[0];
     let of_golgi = |x: f64| format!("mossy_to_golgi.scale {x}");
     assert_eq!(texts(table, "others"), [vec![of_golgi(0.5); 6], vec![of_golgi(1.5); 6]].concat());
     for (number, x) in [(1, 0.5), (2, 1.5)] {
         assert!(has_text(&figures[0], &format!("{number}: {}", of_golgi(x))));
-        // Each of ten measures has a panel for each combination.
+        // Each of five measures has a panel for each combination.
         let start = format!("{number}: ");
         let found = figures[0].texts().iter().filter(|text| text.starts_with(&start)).count();
-        assert_eq!(found, 11, "{:?}", figures[0].texts());
+        assert_eq!(found, 6, "{:?}", figures[0].texts());
     }
-    assert!(!figures[0].description.contains("more combinations"));
+    assert!(!figures[0].description.contains("more combination"));
     // Colours are the same in all panels of a measure: the least mean of both is 1, the largest 12.
     assert!(has_text(&figures[0], "1.0") && has_text(&figures[0], "12.0"));
 
     let many = of(&[0.5, 1.0, 1.5, 2.0, 2.5]).remove(0);
-    assert!(many.description.contains("The table has 1 more combinations"), "{}", many.description);
+    assert!(many.description.contains("The table has 1 more combination of"), "{}", many.description);
     assert_eq!(many.tables[0].rows(), 30);
     assert!(many.texts().iter().all(|text| !text.ends_with(&of_golgi(2.5))));
 }
@@ -182,8 +196,15 @@ fn presets_beside_a_grid_do_not_hide_it() {
     let [figure] = &figures[..] else {
         panic!("{:?}", figures.iter().map(|of| &of.name).collect::<Vec<_>>())
     };
-    let found = texts(&figure.tables[0], "condition").iter().filter(|name| name.starts_with('f')).count();
-    assert_eq!(found, 6);
+    // Control has a leak reversal of its own, and is no field.
+    assert!(texts(&figure.tables[0], "condition").iter().all(|name| name.starts_with('f')));
+    assert_eq!(figure.tables[0].rows(), 6);
+    assert!(
+        figure.description.ends_with(" Not in the figure: Control, GABAzine and ACh."),
+        "{}",
+        figure.description
+    );
+    assert!(!figure.description.contains("Blank fields"));
 }
 
 #[test]
