@@ -33,6 +33,7 @@ fn observed(values: &[Option<f64>], of: &ObservedCondition) -> Vec<Observed> {
         Observed {
             seed,
             trials: 1,
+            driven: 3,
             window: Window { ms: 1000..1060 },
             measures,
             of_trials: None,

@@ -3,7 +3,7 @@
 use super::compare::{
     Contrast, Difference, OfCondition, comparison, contrasts, differences, is_in_other_window,
 };
-use super::show::{WIDTH_MM, counted, layout, mean_over, short};
+use super::show::{WIDTH_MM, counted, layout, range, short};
 use crate::Figure;
 use crate::drawing::{
     Axis, Canvas, Color, Dash, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, Tick, grid,
@@ -101,7 +101,12 @@ fn figure(
     let mean = Swatch::Point(Shape::Disc, DIAMETER, Color::BLACK);
     let mut entries = if seeds > 1 {
         let seed = Swatch::Point(Shape::Ring, 2.2, SEED);
-        vec![(mean, format!("{difference}: {}, paired", mean_over(seeds))), (seed, "a seed".to_owned())]
+        let n = "n: seeds with both values; no interval if there is one".to_owned();
+        vec![
+            (mean, format!("{difference}: mean, 95 % interval over seeds, paired")),
+            (seed, "a seed".to_owned()),
+            (Swatch::None, n),
+        ]
     } else {
         vec![(mean, difference), (Swatch::None, "one seed: no interval over seeds".to_owned())]
     };
@@ -117,7 +122,9 @@ fn figure(
     let rest = legend.draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
     let of_seeds = if seeds > 1 {
-        format!("seeds: mean with 95 % interval over {}, and each seed", counted(seeds, "seed"))
+        "seeds: mean with 95 % interval over the seeds that have both values, and each seed. n is the number of these \
+         seeds, for the rows of a panel"
+            .to_owned()
     } else {
         "seed, without an interval".to_owned()
     };
@@ -169,6 +176,8 @@ fn panel(of: &[&Difference], contrast: Contrast, names: &[String], are_numbers: 
     };
     let of_rows = if are_numbers { "Condition" } else { "" };
     let mut panel = Panel::new(Axis::new(x, &label), Axis::new(y, of_rows).with_ticks(ticks));
+    let n = range(of.iter().map(|of| of.paired.difference.n));
+    panel = panel.title(format!("n = {n}"));
     panel.add(Mark::Down { at: 0.0, stroke: ZERO });
     for (row, of) in of.iter().enumerate() {
         let y = at(row);

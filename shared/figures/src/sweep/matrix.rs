@@ -133,10 +133,9 @@ fn matrix(conditions: &[OfCondition<'_>], x: &DoseAxis, y: &DoseAxis) -> Vec<Fig
 }
 
 fn legend(conditions: &[OfCondition<'_>], shown: &[Facet], of: &[&Means]) -> Legend {
-    let seeds = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
     let colors = format!(
         "mean over {}; each measure has its own colours, from its least to its largest mean",
-        counted(seeds, "seed")
+        sample(conditions)
     );
     let mut entries = vec![(Swatch::None, colors)];
     if of.iter().any(|means| means.lacks_some(shown)) {

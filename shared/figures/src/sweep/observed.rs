@@ -140,6 +140,8 @@ pub struct Observed {
     pub seed: u32,
     /// Number of counted trials.
     pub trials: u32,
+    /// Number of driven cells.
+    pub driven: u32,
     /// The window in which responses were counted.
     pub window: Window,
     /// Values of [`Measure::of`] the condition, in that order; `None` if nothing can be measured.
@@ -322,7 +324,8 @@ impl Counter {
         });
         let has_spread = self.trials > 1 && self.driven > 0;
         let of_trials = has_spread.then(|| moments(self.trials, self.of_trials.0, self.of_trials.1));
-        Observed { seed, trials: self.trials, window: self.window, measures, of_trials, courses }
+        let driven = self.driven as u32;
+        Observed { seed, trials: self.trials, driven, window: self.window, measures, of_trials, courses }
     }
 }
 

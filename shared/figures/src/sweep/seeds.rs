@@ -27,7 +27,7 @@ pub fn seeds(conditions: &[(&ObservedCondition, &[Observed])]) -> Figure {
     let count = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
     let mut entries = vec![
         (Swatch::Point(Shape::Disc, DIAMETER, SEED), "a seed".to_owned()),
-        (Swatch::Line(Stroke::solid(Color::BLACK, 1.0)), mean_over(count)),
+        (Swatch::Line(Stroke::solid(Color::BLACK, 1.0)), mean_over(conditions)),
     ];
     entries.extend((1..).zip(conditions).map(|(number, (condition, _))| {
         let name = &condition.name;
@@ -41,10 +41,11 @@ pub fn seeds(conditions: &[(&ObservedCondition, &[Observed])]) -> Figure {
     let rest = legend.draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
     let description = format!(
-        "{} of {}: one point for each of {}, and mean and 95 % interval over seeds.",
+        "{} of {}: one point for each of {}, and {}.",
         measured(of.len()),
         counted(conditions.len(), "condition"),
-        counted(count, "seed")
+        counted(count, "seed"),
+        mean_over(conditions)
     );
     let table = measures(conditions);
     Figure::new("seeds", "Differences between seeds", description, canvas, vec![table])

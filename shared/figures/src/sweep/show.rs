@@ -95,14 +95,23 @@ pub(super) fn ordered_line(index: usize, of: usize) -> Stroke {
     Stroke::solid(Ramp::LINES.at(fraction), 1.0)
 }
 
-/// Returns the legend's words for intervals over so many seeds.
-pub(super) fn interval(seeds: usize) -> String {
-    format!("95 % interval over {}", counted(seeds, "seed"))
+/// Whether a condition has several seeds, and so its means have an interval over seeds.
+pub(super) fn has_intervals(conditions: &[OfCondition<'_>]) -> bool {
+    conditions.iter().any(|(_, observed)| observed.len() > 1)
 }
 
-/// Returns the legend's words for means over so many seeds, with their interval if there is one.
-pub(super) fn mean_over(seeds: usize) -> String {
-    if seeds > 1 { format!("mean, {}", interval(seeds)) } else { "mean".to_owned() }
+/// Returns the legend's words for intervals over the seeds of these conditions, or for their lack.
+pub(super) fn interval(conditions: &[OfCondition<'_>]) -> String {
+    let sample = sample(conditions);
+    match has_intervals(conditions) {
+        true => format!("95 % interval over {sample}"),
+        false => format!("{sample}: no interval over seeds"),
+    }
+}
+
+/// Returns the legend's words for means over the seeds of these conditions.
+pub(super) fn mean_over(conditions: &[OfCondition<'_>]) -> String {
+    if has_intervals(conditions) { format!("mean, {}", interval(conditions)) } else { interval(conditions) }
 }
 
 /// Most lines of a panel: their colours and intervals can still be distinguished.
@@ -261,8 +270,14 @@ pub(super) fn not_in_figure(conditions: &[OfCondition<'_>], left_out: &[usize]) 
 
 /// Returns a count with its noun, or the least and the largest of several counts.
 pub(super) fn ranged(counts: impl Iterator<Item = usize> + Clone, what: &str) -> String {
+    let noun = if counts.clone().max() == Some(1) { "" } else { "s" };
+    format!("{} {what}{noun}", range(counts))
+}
+
+/// Returns the least and the largest of several counts, or the count if they are equal.
+pub(super) fn range(counts: impl Iterator<Item = usize> + Clone) -> String {
     let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
-    if least == most { counted(most, what) } else { format!("{least} to {}", counted(most, what)) }
+    if least == most { most.to_string() } else { format!("{least} to {most}") }
 }
 
 /// Adds a line at each stimulus to a panel whose x axis is the time in ms.
@@ -277,6 +292,7 @@ pub(super) fn add_stimulus(panel: &mut Panel, model: &Model) {
 mod tests {
     use super::*;
     use crate::condition::{Change, PaperCondition};
+    use crate::sweep::tests::{condition, measured};
 
     #[test]
     fn numbers_are_brief_but_different() {
@@ -315,7 +331,16 @@ mod tests {
 
     #[test]
     fn means_over_several_seeds_have_an_interval() {
-        assert_eq!([0, 1, 5].map(mean_over), ["mean", "mean", "mean, 95 % interval over 5 seeds"]);
+        let condition = condition("c", "Control", &[]);
+        let mut observed = measured(&[1.0, 2.0]);
+        observed[1].trials = 4;
+        let of = |seeds: usize| mean_over(&[(&condition, &observed[..seeds]), (&condition, &observed[..1])]);
+        let expected = [
+            "1 seed with 1 trial: no interval over seeds",
+            "mean, 95 % interval over 1 to 2 seeds with 1 to 4 trials each",
+        ];
+        assert_eq!([1, 2].map(of), expected);
+        assert_eq!(mean_over(&[]), "0 seeds with 0 trials each: no interval over seeds");
     }
 
     #[test]

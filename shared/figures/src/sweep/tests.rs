@@ -82,7 +82,15 @@ pub(super) fn of_seed(seed: u32, values: &[(Measure, f64)]) -> Observed {
     for (measure, value) in values {
         measures[place(*measure)] = Some(*value);
     }
-    Observed { seed, trials: 1, window: Window { ms: 1000..1060 }, measures, of_trials: None, courses: None }
+    Observed {
+        seed,
+        trials: 1,
+        driven: 3,
+        window: Window { ms: 1000..1060 },
+        measures,
+        of_trials: None,
+        courses: None,
+    }
 }
 
 /// Returns the index of a measure of engine `pcg`.
@@ -267,8 +275,13 @@ fn rates_are_means_over_seeds() {
     assert_close(&numbers(table, "golgi_hz_high_95"), &both(1.0 + t, 7.0 + 2.0 * t));
     let one = psth(&[(&condition, &observed[..1])], DRIVE);
     assert_close(&numbers(&one.tables[0], "golgi_hz_low_95"), &[None, None]);
-    let is_interval = |(_, text): &(_, String)| text == "95 % interval over 2 seeds";
-    assert_eq!([&figure, &one].map(|of| legend(of).iter().any(is_interval)), [true, false]);
+    let entries = |figure: &Figure| legend(figure).into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+    let cells = ["driven granule cells (n = 3)", "Golgi cells (n = 5)", "stimulus"];
+    let interval = "95 % interval over 2 seeds with 1 trial each";
+    assert_eq!(entries(&figure), [&cells[..], &[interval]].concat());
+    assert_eq!(entries(&one), [&cells[..], &["1 seed with 1 trial: no interval over seeds"]].concat());
+    assert!(figure.description.contains("the bands are 95 % intervals over seeds"));
+    assert!(one.description.contains("one seed gives no interval over seeds"), "{}", one.description);
 }
 
 #[test]

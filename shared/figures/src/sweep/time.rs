@@ -3,9 +3,12 @@
 use granule_engine::Population;
 use granule_statistics::estimate::Estimate;
 
-use super::ObservedCondition;
 use super::observed::{Courses, Observed};
-use super::show::{Drive, WIDTH_MM, add_stimulus, color, counted, interval, layout, populations_of, short};
+use super::show::{
+    Drive, WIDTH_MM, add_stimulus, color, counted, has_intervals, interval, layout, populations_of, range,
+    sample, short,
+};
+use super::{ObservedCondition, OfCondition};
 use crate::drawing::{Axis, Canvas, Color, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
@@ -38,29 +41,47 @@ pub fn psth(conditions: &[(&ObservedCondition, &[Observed])], drive: Drive) -> F
         })
         .collect();
     let (columns, height) = layout(panels.len(), 3, 46.0);
-    let mut canvas = Canvas::new(WIDTH_MM, height + 8.0);
+    let legend = Legend::new(entries(conditions, populations, drive));
+    let mut canvas = Canvas::new(WIDTH_MM, height + legend.height_mm(WIDTH_MM));
     let area = canvas.area().inset(1.0, 1.0, 1.0, 2.0);
-    let seeds = of.iter().map(|rates| rates.seeds).max().unwrap_or(0);
-    let entry = |place, text| (Swatch::Line(Stroke::solid(color(place), 1.0)), text);
-    let mut entries = vec![entry(0, drive.cells(populations))];
-    for (place, population) in populations.iter().enumerate().skip(1) {
-        entries.push(entry(place, population.cells.to_owned()));
-    }
-    entries.extend(drive.entry());
-    if of.iter().any(|rates| rates.seeds > 1) {
-        entries.push((Swatch::Area(Color::rgb(200, 200, 200)), interval(seeds)));
-    }
-    let rest = Legend::new(entries).draw(&mut canvas, area);
+    let rest = legend.draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
     let description = format!(
-        "Mean rate of {}, in each ms, over all trials and {}, in {}; the bands are 95 % intervals over seeds. All panels have one scale.{}",
+        "Mean rate of {}, in each ms, over {}, in {}; {}. n is the number of cells. All panels have one scale.{}",
         drive.and_others(populations),
-        counted(seeds, "seed"),
+        sample(conditions),
         counted(conditions.len(), "condition"),
+        if has_intervals(conditions) {
+            "the bands are 95 % intervals over seeds"
+        } else {
+            "one seed gives no interval over seeds"
+        },
         drive.of_lines()
     );
     let table = table(conditions, &of, populations);
     Figure::new("psth", "Rates over time", description, canvas, vec![table])
+}
+
+/// Returns the entries of the legend, with the number of cells of each population.
+fn entries(
+    conditions: &[OfCondition<'_>],
+    populations: &[Population],
+    drive: Drive,
+) -> Vec<(Swatch, String)> {
+    let driven = conditions.iter().flat_map(|(_, of)| *of).map(|of| of.driven as usize);
+    let sizes = |place: usize| conditions.iter().map(move |(of, _)| of.model.sizes()[place] as usize);
+    let entry = |place, cells: &str, n: String| {
+        (Swatch::Line(Stroke::solid(color(place), 1.0)), format!("{cells} (n = {n})"))
+    };
+    let mut entries = vec![entry(0, &drive.cells(populations), range(driven))];
+    for (place, population) in populations.iter().enumerate().skip(1) {
+        entries.push(entry(place, population.cells, range(sizes(place))));
+    }
+    entries.extend(drive.entry());
+    let swatch =
+        if has_intervals(conditions) { Swatch::Area(Color::rgb(200, 200, 200)) } else { Swatch::None };
+    entries.push((swatch, interval(conditions)));
+    entries
 }
 
 fn add(panel: &mut Panel, ms: &[usize], course: &[Estimate], color: Color) {
@@ -77,7 +98,6 @@ fn add(panel: &mut Panel, ms: &[usize], course: &[Estimate], color: Color) {
 
 /// Rates of one condition over its seeds.
 struct Rates {
-    seeds: usize,
     ms: Vec<usize>,
     /// Rates by population; for the first population those of its driven cells.
     by_population: Vec<Vec<Estimate>>,
@@ -91,7 +111,7 @@ impl Rates {
             let at = |i: usize| courses.iter().map(|of| of.rates_hz[place][i]).collect::<Vec<f64>>();
             (0..ms.len()).map(|i| Estimate::of(&at(i))).collect()
         };
-        Rates { seeds: courses.len(), by_population: (0..populations).map(over_seeds).collect(), ms }
+        Rates { by_population: (0..populations).map(over_seeds).collect(), ms }
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::ArrayView2;
 
 use super::ObservedCondition;
-use super::show::{Drive, WIDTH_MM, add_stimulus, counted, layout, short, stimulus};
+use super::show::{Drive, WIDTH_MM, add_stimulus, counted, layout, ranged, short, stimulus};
 use crate::drawing::{Axis, Canvas, Color, Dash, Legend, Mark, Panel, Scale, Stroke, Swatch, grid};
 use crate::{Column, Figure, Table};
 
@@ -92,7 +92,13 @@ pub fn conductances(conditions: &[(&ObservedCondition, &Traces)], drive: Drive) 
     let entries = vec![
         (Swatch::Line(EXCITATION), "excitatory".to_owned()),
         (Swatch::Line(INHIBITION), "inhibitory".to_owned()),
-        (Swatch::Area(Color::rgb(200, 200, 200)), "± standard deviation over cells".to_owned()),
+        (
+            Swatch::Area(Color::rgb(200, 200, 200)),
+            format!(
+                "± standard deviation over {}",
+                ranged(conditions.iter().map(|(_, of)| of.cells), "cell")
+            ),
+        ),
         (Swatch::Line(stimulus()), "stimulus".to_owned()),
     ];
     let rest = Legend::new(entries).draw(&mut canvas, area);

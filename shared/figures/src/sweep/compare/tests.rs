@@ -216,6 +216,7 @@ fn no_two_columns_have_one_name() {
         seed: 1,
         trials: 1,
         window: Window { ms: 0..100 },
+        driven: 1,
         measures: vec![Some(value); 5],
         of_trials: None,
         courses: None,

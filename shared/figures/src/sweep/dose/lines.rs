@@ -7,8 +7,8 @@ use granule_statistics::estimate::Estimate;
 
 use super::super::observed::over_seeds;
 use super::super::show::{
-    MOST_LINES, MOST_MM, WIDTH_MM, counted, layout, mean_over, measured, measures_of, not_in_figure,
-    ordered_line, pages, scale_of, short, spread, words, words_inside,
+    MOST_LINES, MOST_MM, WIDTH_MM, counted, has_intervals, layout, mean_over, measured, measures_of,
+    not_in_figure, ordered_line, pages, scale_of, short, spread, words, words_inside,
 };
 use super::super::{Measure, OfCondition};
 use super::{DIAMETER, DoseAxis, Group, Member, number_of, table, text_of, x_axis};
@@ -238,13 +238,10 @@ fn entries(
         let numbered = (1..).zip(&texts.titles).map(|(number, title)| format!("{number}: {title}"));
         entries.extend(numbered.map(|text| (Swatch::None, short(&text, MOST_LETTERS))));
     }
-    let seeds = conditions.iter().map(|(_, observed)| observed.len()).max().unwrap_or(0);
-    if seeds > 1 {
-        if lines.groups().count() == 1 {
-            entries.push((Swatch::Line(SEED), "a seed".to_owned()));
-        }
-        entries.push((Swatch::None, mean_over(seeds)));
+    if has_intervals(conditions) && lines.groups().count() == 1 {
+        entries.push((Swatch::Line(SEED), "a seed".to_owned()));
     }
+    entries.push((Swatch::None, mean_over(conditions)));
     entries
 }
 
@@ -258,10 +255,7 @@ fn describe(
 ) -> String {
     let inside = |i: usize| words_inside(axis.space, others[i]);
     let count = lines.groups().map(|group| group.members.len()).sum();
-    let mut text = format!(
-        ", of {}: mean and 95 % interval over seeds, if there are several.",
-        counted(count, "condition")
-    );
+    let mut text = format!(", of {}: {}.", counted(count, "condition"), mean_over(conditions));
     if let Some(i) = lines.colored {
         let order = if lines.is_ordered { ", from pale to dark" } else { "" };
         text.push_str(&format!(" Each line is a value of {}{order}.", inside(i)));

@@ -56,7 +56,7 @@ fn only(mut figures: Vec<Figure>) -> Figure {
 
 /// Returns the texts of the legend about lines and columns.
 fn lines(figure: &Figure) -> Vec<String> {
-    let is_name = |text: &String| !text.starts_with("mean, ") && text != "a seed";
+    let is_name = |text: &String| !text.contains("interval over") && text != "a seed";
     legend(figure).into_iter().map(|(_, text)| text).filter(is_name).collect()
 }
 

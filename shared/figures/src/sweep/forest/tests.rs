@@ -1,5 +1,5 @@
 use super::*;
-use crate::sweep::tests::{condition, has_text, joined, leak, legend, of_seed, texts};
+use crate::sweep::tests::{condition, has_text, joined, leak, legend, of_seed, place, texts};
 use crate::sweep::{Measure, Observed, ObservedCondition, Window};
 
 /// Returns so many conditions with names of this start, each with these seeds.
@@ -63,9 +63,9 @@ fn only_names_that_fit_are_beside_the_panels() {
         let numbers = ["1", "2", "3"].map(str::to_owned);
         if is_beside {
             assert_eq!(from_top(&figure, &names), [&names[..], &names].concat());
-            assert!(legend(&figure).len() == 2 && !has_text(&figure, "Condition"));
+            assert!(legend(&figure).len() == 3 && !has_text(&figure, "Condition"));
         } else {
-            let entries: Vec<String> = legend(&figure).into_iter().map(|(_, text)| text).skip(2).collect();
+            let entries: Vec<String> = legend(&figure).into_iter().map(|(_, text)| text).skip(3).collect();
             assert_eq!(
                 entries,
                 ["1", "2", "3"].map(|n| format!("{n}: {}", names[n.parse::<usize>().expect("a number") - 1]))
@@ -85,8 +85,25 @@ fn the_legend_says_whether_there_is_an_interval() {
         figure.check_layout("intervals");
         legend(&figure).into_iter().map(|(_, text)| text).collect()
     };
-    assert_eq!(entries(5), ["minus of-0: mean, 95 % interval over 5 seeds, paired", "a seed"]);
+    let n = "n: seeds with both values; no interval if there is one";
+    assert_eq!(entries(5), ["minus of-0: mean, 95 % interval over seeds, paired", "a seed", n]);
     assert_eq!(entries(1), ["minus of-0", "one seed: no interval over seeds"]);
+}
+
+#[test]
+fn each_panel_has_the_number_of_seeds_with_its_measure() {
+    let (conditions, mut observed) = conditions("of-", 3, 4);
+    let peak = place(Measure::Peak);
+    // Of the second measure, two rows have one and two seeds.
+    for (at, seeds) in [(0, 4), (1, 1), (2, 2)] {
+        observed[at][..seeds].iter_mut().for_each(|of| of.measures[peak] = Some(1.0));
+    }
+    let figure = forest(&joined(&conditions, &observed), 0).remove(0);
+    figure.check_layout("numbers of seeds");
+    let n: Vec<String> = figure.texts().into_iter().filter(|text| text.starts_with("n = ")).collect();
+    assert_eq!(n, ["n = 0", "n = 4", "n = 1 to 2", "n = 0", "n = 0"]);
+    let words = "95 % interval over the seeds that have both values";
+    assert!(figure.description.contains(words) && !figure.description.contains("4 seeds"));
 }
 
 #[test]

@@ -257,8 +257,8 @@ fn spikes_are_counted_where_and_when_they_are() {
     let golgi = vec![spike(0.0, 0), spike(500.0, 4), spike(1030.0, 1)];
     counter.add(&TrialSpikes::of(vec![granule, golgi]));
     counter.add(&TrialSpikes::of(vec![vec![spike(1060.0, 8)], vec![]]));
-    let Observed { seed, trials, window, measures, of_trials, courses } = counter.finish(9);
-    assert_eq!((seed, trials, window.ms), (9, 2, 1000..1060));
+    let Observed { seed, trials, driven, window, measures, of_trials, courses } = counter.finish(9);
+    assert_eq!((seed, trials, driven, window.ms), (9, 2, 2, 1000..1060));
     let expected = [
         Some(2.0 / 4.0),                 // each cell in one of two trials
         Some(3.0 / 4.0),                 // spikes in the window, two cells and two trials

@@ -13,7 +13,7 @@ fn seeds_have_one_colour_and_conditions_numbers() {
     let colors: BTreeSet<_> = discs.filter_map(|disc| disc.attribute("fill")).collect();
     assert_eq!(colors.len(), 1, "{colors:?}");
     assert!(svg.contains(">1: Control<") && svg.contains(">2: GABAzine<"));
-    assert!(has_text(&figure, "mean, 95 % interval over 2 seeds"));
+    assert!(has_text(&figure, "mean, 95 % interval over 2 seeds with 3 trials each"));
     // The table is that of all measures.
     assert_eq!(figure.tables, [measures(&joined(&conditions, &observed))]);
 }
@@ -75,6 +75,6 @@ fn one_seed_has_no_interval() {
         let figure = super::seeds(&joined(&conditions, &observed));
         legend(&figure).into_iter().map(|(_, text)| text).collect()
     };
-    assert_eq!(entries(&[1]), ["a seed", "mean", "a"]);
-    assert_eq!(entries(&[1, 2]), ["a seed", "mean, 95 % interval over 2 seeds", "a"]);
+    assert_eq!(entries(&[1]), ["a seed", "1 seed with 1 trial: no interval over seeds", "a"]);
+    assert_eq!(entries(&[1, 2]), ["a seed", "mean, 95 % interval over 2 seeds with 1 trial each", "a"]);
 }
