@@ -108,7 +108,7 @@ pub(super) fn is_in_other_window(of: OfCondition<'_>, reference: OfCondition<'_>
 
 /// Returns the columns that name conditions and their parameters, with a row for each of these conditions, and then the
 /// other columns. Of a parameter whose column would have the name of another, the name is changed.
-fn named<'a>(
+pub(super) fn named<'a>(
     conditions: &[OfCondition<'_>],
     rows: impl Iterator<Item = &'a usize> + Clone,
     others: Vec<Column>,

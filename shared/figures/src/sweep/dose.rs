@@ -9,6 +9,7 @@ use granule_engine::space::{CellFactor, Parameter, Space, Value};
 
 use self::lines::lines;
 use self::scatter::scatter;
+use super::compare::named;
 use super::observed::{Observed, over_seeds};
 use super::show::{briefs, words, words_inside};
 use super::{Measure, ObservedCondition, OfCondition};
@@ -220,21 +221,6 @@ fn in_order<'a, 'b>(mut groups: Vec<&'b Group<'a>>) -> Vec<&'b Group<'a>> {
     groups
 }
 
-/// Returns a unique name for each group: its values of the parameters that differ between the groups.
-fn names(space: &Space, groups: &[&Group<'_>], others: &[&Parameter]) -> Vec<String> {
-    let mut parts: Vec<Vec<String>> = vec![Vec::new(); groups.len()];
-    for (i, parameter) in others.iter().enumerate() {
-        let values: Vec<&Value> = groups.iter().map(|group| &group.others[i]).collect();
-        if values.iter().all(|value| *value == values[0]) {
-            continue;
-        }
-        for (parts, text) in parts.iter_mut().zip(text_of(parameter, &values)) {
-            parts.push(format!("{} {text}", words(space, parameter)));
-        }
-    }
-    parts.into_iter().map(|parts| parts.join(", ")).collect()
-}
-
 /// Returns values in words, with four significant digits, or with all if these are needed to distinguish them.
 fn text_of(parameter: &Parameter, values: &[&Value]) -> Vec<String> {
     let texts = |of: fn(&Value) -> Value| -> Vec<String> {
@@ -269,39 +255,27 @@ fn x_axis(axis: &DoseAxis) -> drawing::Axis {
     x.with_ticks(ticks.map(|(&value, label)| Tick { value, label }).collect())
 }
 
-/// Returns the table with a row for each condition. `numbers` are those of the groups' lines, if lines have
-/// numbers.
+/// Returns the table with a row for each condition on the axis: its parameters, as in the table of measures, and the estimates.
+/// `numbers` are those of the groups' lines, if lines have numbers.
 fn table(
     conditions: &[OfCondition<'_>],
     groups: &[&Group<'_>],
-    others: &[&Parameter],
     numbers: Option<Vec<Option<usize>>>,
-    axis: &DoseAxis,
     measures: &[Measure],
 ) -> Table {
-    let names = names(axis.space, groups, others);
-    let rows: Vec<(&Group<'_>, &String, &Member<'_>)> = groups
-        .iter()
-        .copied()
-        .zip(&names)
-        .flat_map(|(group, name)| group.members.iter().map(move |member| (group, name, member)))
-        .collect();
-    let mut columns = vec![
-        Column::text("condition", rows.iter().map(|(_, _, (_, at, _))| conditions[*at].0.name.clone())),
-        Column::text("others", rows.iter().map(|(_, name, _)| (*name).clone())),
-        Column::numbers(axis.label(), rows.iter().map(|(_, _, (x, ..))| *x)),
-        Column::whole("seeds", rows.iter().map(|(_, _, (_, _, observed))| observed.len())),
-    ];
+    let rows: Vec<&Member<'_>> = groups.iter().flat_map(|group| &group.members).collect();
+    let mut columns = vec![Column::whole("seeds", rows.iter().map(|(_, _, observed)| observed.len()))];
+    for (i, measure) in measures.iter().enumerate() {
+        let of = || rows.iter().map(|(_, _, observed)| over_seeds(observed, i));
+        columns.push(Column::optional(format!("{}_mean", measure.name()), of().map(|of| of.mean)));
+        columns.push(Column::optional(format!("{}_low_95", measure.name()), of().map(|of| of.low)));
+        columns.push(Column::optional(format!("{}_high_95", measure.name()), of().map(|of| of.high)));
+    }
+    let mut columns = named(conditions, rows.iter().map(|(_, at, _)| at), columns);
     if let Some(numbers) = numbers {
         let of_rows =
             groups.iter().zip(numbers).flat_map(|(group, number)| vec![number; group.members.len()]);
         columns.insert(0, Column::optional("line", of_rows.map(|number| number.map(|of| of as f64))));
-    }
-    for (i, measure) in measures.iter().enumerate() {
-        let of = || rows.iter().map(|(_, _, (_, _, observed))| over_seeds(observed, i));
-        columns.push(Column::optional(format!("{}_mean", measure.name()), of().map(|of| of.mean)));
-        columns.push(Column::optional(format!("{}_low_95", measure.name()), of().map(|of| of.low)));
-        columns.push(Column::optional(format!("{}_high_95", measure.name()), of().map(|of| of.high)));
     }
     Table::new("responses", columns)
 }

@@ -6,7 +6,7 @@ use granule_engine::space::{Parameter, Value};
 use ndarray::{Array2, Axis as Dimension, Zip};
 
 use super::Measure;
-use super::compare::OfCondition;
+use super::compare::{OfCondition, named};
 use super::dose::{DoseAxis, all_axes, number};
 use super::observed::over_seeds;
 use super::show::{
@@ -113,7 +113,7 @@ fn matrix(conditions: &[OfCondition<'_>], x: &DoseAxis, y: &DoseAxis) -> Vec<Fig
     let rows = |legend: &Legend| ((MOST_MM - legend.height_mm(WIDTH_MM)) / PANEL_MM) as usize;
     let most = rows(&legend(conditions, shown, &all.iter().collect::<Vec<_>>()));
     let of_pages = pages(&all, if shown.len() > 1 { most } else { most * COLUMNS });
-    let table = table(conditions, &facets, &x, &y);
+    let table = table(conditions, &facets);
     let (across, down) = (x.words_inside(), y.words_inside());
     let page = |(number, of): (usize, &&[Means])| {
         let of: Vec<&Means> = of.iter().collect();
@@ -289,6 +289,7 @@ fn name(conditions: &[OfCondition<'_>], all: &[usize], of: usize, axes: [&DoseAx
     let parts =
         values(of).iter().filter(|(parameter, value)| !is_axis(parameter) && differs(parameter, value));
     let text = |(parameter, value): (&'static Parameter, &Value)| {
+        let value = value.to_string().replace('-', "\u{2212}");
         format!("{} {value} {}", words_inside(values(of).space(), parameter), parameter.unit())
     };
     parts.map(text).map(|text| text.trim_end().to_owned()).collect::<Vec<_>>().join(", ")
@@ -363,22 +364,16 @@ fn thinned(mut names: Vec<String>, most: usize) -> Vec<String> {
     names
 }
 
-fn table(conditions: &[OfCondition<'_>], facets: &[Facet], x: &DoseAxis, y: &DoseAxis) -> Table {
-    let rows: Vec<(&str, usize)> = (facets.iter())
-        .flat_map(|facet| facet.fields.iter().flatten().map(move |at| (facet.name.as_str(), *at)))
-        .collect();
-    let value = |axis: &DoseAxis, at: usize| number(axis.parameter, conditions[at].0);
-    let mut columns = vec![
-        Column::text("condition", rows.iter().map(|(_, at)| conditions[*at].0.name.clone())),
-        Column::text("others", rows.iter().map(|(name, _)| *name)),
-        Column::optional(x.label(), rows.iter().map(|(_, at)| value(x, *at))),
-        Column::optional(y.label(), rows.iter().map(|(_, at)| value(y, *at))),
-    ];
-    for (i, measure) in measures_of(conditions).into_iter().enumerate() {
-        let of = rows.iter().map(|(_, at)| over_seeds(conditions[*at].1, i).mean);
-        columns.push(Column::optional(format!("{}_mean", measure.name()), of));
-    }
-    Table::new("means", columns)
+/// Returns the table with a row for each field: its parameters, as in the table of measures, and the means.
+fn table(conditions: &[OfCondition<'_>], facets: &[Facet]) -> Table {
+    let rows: Vec<usize> = facets.iter().flat_map(|facet| facet.fields.iter().flatten()).copied().collect();
+    let of_measures = measures_of(conditions).into_iter().enumerate();
+    let columns = of_measures.map(|(i, measure)| {
+        let of = rows.iter().map(|at| over_seeds(conditions[*at].1, i).mean);
+        Column::optional(format!("{}_mean", measure.name()), of)
+    });
+    let columns = columns.collect();
+    Table::new("means", named(conditions, rows.iter(), columns))
 }
 
 #[cfg(test)]

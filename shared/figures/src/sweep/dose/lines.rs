@@ -192,7 +192,7 @@ pub(super) fn lines(
         .collect();
     let numbers = groups.iter().map(|group| lines.number(group)).collect();
     let of: Vec<Measure> = measures.iter().map(|(_, measure)| *measure).collect();
-    let table = table(conditions, groups, &others, words.is_numbered.then_some(numbers), &axis, &of);
+    let table = table(conditions, groups, words.is_numbered.then_some(numbers), &of);
     let description = describe(conditions, &lines, &others, &axis, words.is_numbered);
     let page = |(number, (facets, measures)): (usize, &Page<'_>)| {
         let titled = |place: usize, of| panel(&lines, place, &axis, of).title(words.title(place));

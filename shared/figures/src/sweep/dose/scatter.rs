@@ -65,14 +65,7 @@ pub(super) fn scatter(
     }
     let name = format!("dose-response-{}", axis.name());
     let title = format!("Responses against {}", axis.words_inside());
-    let others = super::others(axis.space, axis);
-    Some(Figure::new(
-        name,
-        title,
-        description,
-        canvas,
-        vec![table(conditions, groups, &others, None, axis, &measures)],
-    ))
+    Some(Figure::new(name, title, description, canvas, vec![table(conditions, groups, None, &measures)]))
 }
 
 /// Returns the diameter of so many points, in points of print.

@@ -2,6 +2,7 @@ use granule_engine::Value;
 
 use super::lines::SEED;
 use super::*;
+use crate::sweep::measures;
 use crate::sweep::show::{MOST_LINES, brief, ordered_line};
 use crate::sweep::tests::{
     assert_close, condition, factor, has_text, joined, leak, legend, measured, names, numbers, of_seed,
@@ -27,10 +28,15 @@ fn parameters_that_differ_are_axes() {
     assert_eq!(figure.name, "dose-response-granule-tonic_factor");
     let csv = figure.tables[0].csv();
     assert_eq!(csv.lines().count(), 1 + conditions.len());
-    // Each leak reversal has a line with three factors, and is in its name.
-    let names = ["53", "50.5"].map(|leak| format!("Golgi cell leak reversal potential \u{2212}{leak} mV"));
-    let of_line = |name: &String| csv.lines().filter(|line| line.contains(name)).count();
-    assert_eq!(names.each_ref().map(of_line), [3, 3]);
+    // Each leak reversal has a line with three factors. The columns of parameters are those of the table of measures.
+    let leaks = numbers(&figure.tables[0], "golgi_leak_reversal_mV");
+    assert_eq!([-53.0, -50.5].map(|leak| leaks.iter().filter(|found| **found == Some(leak)).count()), [3, 3]);
+    let of_measures = measures(&of);
+    let is_parameter = |name: &&str| *name != "seed" && names(&of_measures).contains(name);
+    let found: Vec<&str> = names(&figure.tables[0]).into_iter().filter(is_parameter).collect();
+    let count = found.len();
+    assert_eq!(found, names(&of_measures)[..count]);
+    assert!(count > 4 && names(&of_measures)[count] == "seed" && csv.is_ascii(), "{csv}");
     // Control and GABAzine are on no line, so parameters in which only they differ are in no line's name.
     assert_eq!(lines(&figure), ["Golgi cell leak reversal potential:", "\u{2212}53 mV", "\u{2212}50.5 mV"]);
     assert!(
@@ -38,7 +44,6 @@ fn parameters_that_differ_are_axes() {
         "{}",
         figure.description
     );
-    assert!(csv.contains("Weight of a Golgi-cell synapse 0 nS"), "{csv}");
     let mean = (observed[2][0].measures[0].expect("one") + observed[2][1].measures[0].expect("one")) / 2.0;
     assert!(csv.contains(&format!(",2,{mean},")), "{mean} in {csv}");
     // Conditions that differ only in numbers of streams have no axis.
@@ -83,7 +88,6 @@ fn lines_are_told_apart_as_sweep_files_write_values() {
     let figure = only(against_factors(&[times(&[10.0]), times(&[10.0, 15.0]), times(&[])]));
     let expected = ["Spike times of the active mossy fibres:", "10 ms", "10, 15 ms", "[]"];
     assert_eq!(lines(&figure), expected);
-    assert!(!figure.tables[0].csv().contains('('), "{}", figure.tables[0].csv());
 
     // Names have four digits, and more if they would be equal otherwise.
     let of = |leaks: &[f64]| {
@@ -108,11 +112,8 @@ fn lines_whose_names_are_cut_have_numbers() {
         assert!(entry.starts_with(&format!("{number}: 500, ")) && entry.ends_with('…'), "{entry}");
     }
     let csv = figure.tables[0].csv();
-    assert!(csv.starts_with("line,condition,others,"), "{csv}");
-    assert_eq!(
-        csv.lines().filter(|line| line.starts_with("2,c,") && line.contains("519, 800 ms")).count(),
-        3
-    );
+    assert!(csv.starts_with("line,condition,stimulus_times_ms,granule_tonic_factor,"), "{csv}");
+    assert_eq!(csv.lines().filter(|line| line.starts_with("2,c,") && line.contains("519, 800]")).count(), 3);
 }
 
 /// Returns conditions with these factors and leak reversals.
@@ -216,15 +217,11 @@ fn means_and_intervals_are_those_of_the_seeds() {
     let figure = only(responses(&joined(&conditions, &observed), &axes(&conditions)[0]));
     let table = &figure.tables[0];
     let parts = ["mean", "low_95", "high_95"].map(|part| format!("response_probability_{part}"));
-    let expected =
-        ["condition", "others", "Factor on tonic inhibition", "seeds", &parts[0], &parts[1], &parts[2]];
-    assert_eq!(names(table)[..7], expected);
-    assert_eq!(names(table).len(), 4 + 3 * 10);
-    assert_eq!(
-        (texts(table, "condition"), texts(table, "others")),
-        (&["c"; 3].map(str::to_owned)[..], &[""; 3].map(str::to_owned)[..])
-    );
-    assert_eq!(numbers(table, expected[2]), [Some(0.25), Some(0.5), Some(1.0)]);
+    let expected = ["condition", "granule_tonic_factor", "seeds", &parts[0], &parts[1], &parts[2]];
+    assert_eq!(names(table)[..6], expected);
+    assert_eq!(names(table).len(), 3 + 3 * 10);
+    assert_eq!(texts(table, "condition"), ["c"; 3].map(str::to_owned));
+    assert_eq!(numbers(table, expected[1]), [Some(0.25), Some(0.5), Some(1.0)]);
     // The third seed of the second condition lacks this measure.
     assert_eq!(numbers(table, "seeds"), [Some(2.0), Some(3.0), Some(1.0)]);
     assert_close(&numbers(table, &parts[0]), &[Some(2.0), Some(4.0), Some(5.0)]);
@@ -252,10 +249,9 @@ fn lines_that_one_number_distinguishes_are_in_its_order() {
     assert_eq!(lines(&figure)[1..], ["60", "53", "51", "50.5"].map(name));
     assert_eq!(colors(&figure), shades(4));
     // The table has the same order.
-    let others = texts(&figure.tables[0], "others");
-    let expected = ["60", "53", "51", "50.5"]
-        .map(|leak| format!("Golgi cell leak reversal potential \u{2212}{leak} mV"));
-    assert_eq!(others.iter().step_by(3).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+    let leaks = numbers(&figure.tables[0], "golgi_leak_reversal_mV");
+    let expected = [-60.0, -53.0, -51.0, -50.5].map(|leak| [Some(leak); 3]);
+    assert_eq!(leaks, expected.concat());
 
     // Names and flags have no order, so lines keep that of the sweep, and have dashes.
     let first = |name: &'static str| vec![("noise.first", Value::Choice(name))];

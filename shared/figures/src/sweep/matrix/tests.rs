@@ -40,19 +40,14 @@ fn every_combination_is_a_field_with_its_mean() {
     assert_eq!(figure.title, title);
     let table = &figure.tables[0];
     assert_eq!(table.name, "means");
-    let expected = [
-        "condition",
-        "others",
-        "Factor on tonic inhibition",
-        "Golgi cell leak reversal potential (mV)",
-        "response_probability_mean",
-    ];
-    assert_eq!(names(table)[..5], expected);
+    let expected =
+        ["condition", "granule_tonic_factor", "golgi_leak_reversal_mV", "response_probability_mean"];
+    assert_eq!(names(table)[..4], expected);
     // Rows are by leak reversal, then by factor.
     let some = |values: &[f64]| -> Vec<Option<f64>> { values.iter().copied().map(Some).collect() };
-    assert_close(&numbers(table, expected[2]), &some(&[FACTORS, FACTORS].concat()));
-    assert_close(&numbers(table, expected[3]), &some(&[-53.0, -53.0, -53.0, -51.0, -51.0, -51.0]));
-    assert_close(&numbers(table, expected[4]), &some(&[0.1, 0.3, 0.5, 0.2, 0.4, 0.7]));
+    assert_close(&numbers(table, expected[1]), &some(&[FACTORS, FACTORS].concat()));
+    assert_close(&numbers(table, expected[2]), &some(&[-53.0, -53.0, -53.0, -51.0, -51.0, -51.0]));
+    assert_close(&numbers(table, expected[3]), &some(&[0.1, 0.3, 0.5, 0.2, 0.4, 0.7]));
     assert_eq!(numbers(table, "fano_factor_mean"), [None; 6]);
     // All means are printed once. The largest has three digits, and the others as many decimals.
     let shown = figure.texts();
@@ -169,7 +164,8 @@ fn other_parameters_are_side_by_side() {
     assert!(figures.iter().all(|figure| figure.height_mm() <= MOST_MM + 1.0));
     let table = &figures[0].tables[0];
     let of_golgi = |x: f64| format!("mossy_to_golgi.scale {x}");
-    assert_eq!(texts(table, "others"), [vec![of_golgi(0.5); 6], vec![of_golgi(1.5); 6]].concat());
+    let scales = numbers(table, "mossy_to_golgi_scale");
+    assert_eq!(scales, [vec![Some(0.5); 6], vec![Some(1.5); 6]].concat());
     for (number, x) in [(1, 0.5), (2, 1.5)] {
         assert!(has_text(&figures[0], &format!("{number}: {}", of_golgi(x))));
         // Each of five measures has a panel for each combination.
