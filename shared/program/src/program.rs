@@ -76,8 +76,8 @@ impl Program {
         };
         let population = |(name, _): &(String, Arithmetic)| Population {
             name: leaked(name),
-            cell: leaked(&format!("{name} cell")),
-            cells: leaked(&format!("{name} cells")),
+            cell: leaked(&cell_of(name)),
+            cells: leaked(&format!("{}s", cell_of(name))),
         };
         let returned = |of: &granule_sweep::ReturnDeclared| Returned {
             name: leaked(&of.name),
@@ -340,6 +340,13 @@ impl Engine for Program {
     }
 }
 
+/// Returns the words for a cell of the population with this name. The name may already be or end with `cell` or `cells`.
+fn cell_of(name: &str) -> String {
+    let stem = name.strip_suffix("cells").or_else(|| name.strip_suffix("cell")).unwrap_or(name);
+    let stem = stem.trim_end_matches(['_', '-', ' ']);
+    if stem.is_empty() { "cell".to_owned() } else { format!("{stem} cell") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,6 +367,12 @@ mod tests {
             values.set(parameter, value.clone()).expect("in range");
         }
         Model::new(program.engine(), values).expect("consistent").fingerprint()
+    }
+
+    #[test]
+    fn words_for_cells_do_not_repeat_the_word() {
+        let expected = ["cell", "cell", "golgi cell", "golgi cell", "first cell"];
+        assert_eq!(["cells", "cell", "golgi_cells", "golgi", "first"].map(cell_of), expected);
     }
 
     #[test]

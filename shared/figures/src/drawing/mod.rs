@@ -39,11 +39,11 @@ pub use canvas::{Anchor, Canvas, Dash, Paint, Rect, Stroke, TextStyle};
 pub use color::{Color, Ramp};
 pub use key::{ColorBar, Legend, Swatch};
 pub use mark::{Mark, Point, Shape, steps};
-pub use panel::{Panel, grid};
+pub use panel::{Along, Panel, grid};
 pub use render::{RenderError, pdf, png};
 #[cfg(test)]
 pub(crate) use render::{check_layout, text_boxes};
-pub use scale::{Scale, Tick};
+pub use scale::{Scale, Tick, fixed};
 pub use text::text_width;
 pub use web_font::web_font;
 

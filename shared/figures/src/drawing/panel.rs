@@ -43,6 +43,15 @@ pub struct Panel {
     note: String,
 }
 
+/// A side of a panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along {
+    /// The lower side.
+    X,
+    /// The left side.
+    Y,
+}
+
 impl Panel {
     /// Creates an empty panel.
     pub fn new(x: Axis, y: Axis) -> Panel {
@@ -64,6 +73,16 @@ impl Panel {
     /// Writes a note in the middle, for a panel that would be empty.
     pub fn note(&mut self, note: &str) {
         self.note = note.to_owned();
+    }
+
+    /// Writes a note in the middle of a panel whose measure has no values, and removes the numbers of their axis.
+    pub fn without_values(&mut self, note: &str, along: Along) {
+        self.note(note);
+        let axis = match along {
+            Along::X => &mut self.x,
+            Along::Y => &mut self.y,
+        };
+        *axis = axis.clone().with_ticks(Vec::new());
     }
 
     /// Adds a mark above all earlier ones.
@@ -285,6 +304,23 @@ mod tests {
         for frame in frames {
             let differences = [frame.width - frames[0].width, frame.height - frames[0].height];
             assert!(differences.iter().all(|of| of.abs() < 1e-9), "{frames:?}");
+        }
+    }
+
+    #[test]
+    fn an_axis_without_values_has_no_numbers() {
+        let texts = |along: Along| -> Vec<String> {
+            let mut panel = Panel::new(axis("Time (ms)"), axis("Rate (Hz)"));
+            panel.without_values("cannot be measured", along);
+            let mut canvas = Canvas::new(60.0, 60.0);
+            let area = canvas.area();
+            grid(&mut canvas, area, 1, &[panel]);
+            text_boxes(&canvas).into_iter().map(|(text, _)| text).collect()
+        };
+        for along in [Along::X, Along::Y] {
+            let found = texts(along);
+            assert_eq!(found.iter().filter(|text| *text == "1.0").count(), 1, "{found:?}");
+            assert!(found.iter().any(|text| text == "cannot be measured"), "{found:?}");
         }
     }
 

@@ -196,6 +196,16 @@ fn log_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
     }
 }
 
+/// Formats a number with so many decimals and with a true minus sign. A number that rounds to zero has no sign.
+pub fn fixed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    match text.strip_prefix('-') {
+        Some(size) if size.bytes().all(|byte| matches!(byte, b'0' | b'.')) => size.to_owned(),
+        Some(size) => format!("−{size}"),
+        None => text,
+    }
+}
+
 /// Formats a number with the decimals of a step of this power of ten, and with a true minus sign.
 fn label(value: f64, power: i32, largest: f64) -> String {
     if value == 0.0 {
@@ -232,6 +242,13 @@ mod tests {
 
     fn labels(scale: Scale, most: usize) -> Vec<String> {
         scale.ticks(most).into_iter().map(|tick| tick.label).collect()
+    }
+
+    #[test]
+    fn numbers_that_round_to_zero_have_no_sign() {
+        let found =
+            [(-0.04, 1), (-0.0, 0), (-0.05, 2), (-3.0, 0), (0.26, 1)].map(|(value, of)| fixed(value, of));
+        assert_eq!(found, ["0.0", "0", "−0.05", "−3", "0.3"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::compare::{
 use super::show::{WIDTH_MM, counted, layout, range, short};
 use crate::Figure;
 use crate::drawing::{
-    Axis, Canvas, Color, Dash, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, Tick, grid,
+    Along, Axis, Canvas, Color, Dash, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, Tick, grid,
 };
 
 /// Most conditions of a figure; more continue in another.
@@ -197,7 +197,7 @@ fn panel(of: &[&Difference], contrast: Contrast, names: &[String], are_numbers: 
         panel.add(Mark::Points { points: mean.into_iter().collect(), shape: Shape::Disc });
     }
     if of_seeds().next().is_none() {
-        panel.note("cannot be measured");
+        panel.without_values("cannot be measured", Along::X);
     }
     panel
 }

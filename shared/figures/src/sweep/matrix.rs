@@ -14,7 +14,7 @@ use super::show::{
     words_inside,
 };
 use crate::drawing::{
-    Anchor, Axis, Canvas, Color, Legend, Mark, Panel, Ramp, Scale, Swatch, grid, size, text_width,
+    Anchor, Axis, Canvas, Color, Legend, Mark, Panel, Ramp, Scale, Swatch, fixed, grid, size, text_width,
 };
 use crate::{Column, Figure, Table};
 
@@ -352,7 +352,7 @@ fn panel(facet: &Facet, values: &Array2<f64>, means: &Means, (x, y): (&DoseAxis,
 /// Returns a number with as many decimals as give the larger one of these, without signs, three significant digits.
 fn aligned(value: f64, low: f64, high: f64) -> String {
     match low.abs().max(high.abs()).log10().floor() {
-        power @ -2.0..=4.0 => format!("{value:.*}", (2.0 - power).max(0.0) as usize).replace('-', "\u{2212}"),
+        power @ -2.0..=4.0 => fixed(value, (2.0 - power).max(0.0) as usize),
         _ => brief(value),
     }
 }

@@ -7,7 +7,9 @@ use super::observed::Observed;
 use super::show::{WIDTH_MM, counted, layout, mean_over, measured, measures_of, scale_of, short};
 use super::{Measure, ObservedCondition};
 use crate::Figure;
-use crate::drawing::{Axis, Canvas, Color, Dash, Legend, Mark, Panel, Point, Shape, Stroke, Swatch, grid};
+use crate::drawing::{
+    Along, Axis, Canvas, Color, Dash, Legend, Mark, Panel, Point, Shape, Stroke, Swatch, grid,
+};
 
 /// Diameter of points, in points of print, and their colour. Conditions are distinguished by numbers.
 const DIAMETER: f64 = 3.0;
@@ -88,7 +90,7 @@ fn panel(conditions: &[(&ObservedCondition, &[Observed])], which: usize, measure
         }
     }
     if all.is_empty() {
-        panel.note("cannot be measured");
+        panel.without_values("cannot be measured", Along::Y);
     }
     panel
 }

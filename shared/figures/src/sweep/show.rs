@@ -136,7 +136,7 @@ pub(super) fn stimulus() -> Stroke {
 /// Returns words for a parameter of this space: the beginning of its meaning. If that is too long, or also the beginning
 /// of another meaning, returns the path.
 pub(super) fn words(space: &Space, parameter: &Parameter) -> String {
-    const MOST: usize = 42;
+    const MOST: usize = 60;
     let is_same = |other: &&Parameter| beginning(other) == beginning(parameter);
     let is_unique = space.parameters().iter().filter(is_same).count() < 2;
     let words = beginning(parameter);
@@ -291,6 +291,9 @@ pub(super) fn add_stimulus(panel: &mut Panel, model: &Model) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use granule_engine::Value;
+    use granule_engine::space::{Kind, Range, Unit};
+
     use crate::condition::{Change, PaperCondition};
     use crate::sweep::tests::{condition, measured};
 
@@ -302,6 +305,19 @@ mod tests {
         assert_eq!(briefs(&[10.0, 10.05, 10.1]), ["10", "10.05", "10.1"]);
         assert_eq!(briefs(&[1.0, 1.0 + f64::EPSILON]), ["1", "1.0000000000000002"]);
         assert_eq!(briefs(&[]), [""; 0]);
+    }
+
+    #[test]
+    fn words_for_parameters_are_those_of_the_model_file() {
+        let parameter = |path, about| {
+            Parameter::new(path, Kind::Quantity(Unit::One), Range::Finite, Value::Number(1.0), about)
+        };
+        let about = "fraction of the variance that all cells share";
+        let long = "a text that is so long that it would not fit on two lines below a panel";
+        let space = Space::new(vec![parameter("input.shared", about), parameter("input.long", long)]);
+        let of = |path: &str| words(&space, space.parameter(path).expect("a parameter"));
+        assert_eq!(of("input.shared"), "Fraction of the variance that all cells share");
+        assert_eq!(of("input.long"), "input.long");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use granule_figures::drawing::fixed;
 use granule_figures::sweep::{Index, Measure, Sensitivity, Varied};
 use granule_figures::{Column, ColumnData, Table};
 use maud::{Markup, html};
@@ -140,7 +141,7 @@ impl Long<'_> {
             td class=(if is_clear { "number clear" } else { "number" }) {
                 (with_interval(self.values[row], interval))
                 @if let Some(Some(effect)) = self.effects.get(row) {
-                    span class="interval" { i { "d" } sub { "z" } " " (signed(format!("{effect:.1}"))) }
+                    span class="interval" { i { "d" } sub { "z" } " " (fixed(*effect, 1)) }
                 }
                 @if self.values[row].is_some() && self.seeds[row] != most {
                     span class="interval" { i { "n" } " = " (self.seeds[row]) }
@@ -314,7 +315,7 @@ fn with_interval(mean: Option<f64>, interval: Option<(f64, f64)>) -> Markup {
     let precision = if half > 0.0 { half / unit } else { (largest / unit).max(1e-9) * 0.05 };
     let decimals =
         if largest > 0.0 { (1 - precision.log10().floor() as i32).clamp(0, 6) as usize } else { 0 };
-    let number = |x: f64| signed(format!("{:.decimals$}", x / unit));
+    let number = |x: f64| fixed(x / unit, decimals);
     let power = html! { @if exponent != 0 { " × 10" sup { (signed(exponent.to_string())) } } };
     html! {
         (number(mean)) (power)

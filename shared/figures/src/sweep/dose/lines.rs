@@ -14,7 +14,7 @@ use super::super::{Measure, OfCondition};
 use super::{DIAMETER, DoseAxis, Group, Member, number_of, table, text_of, x_axis};
 use crate::Figure;
 use crate::drawing::{
-    self, Canvas, Color, Dash, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, grid,
+    self, Along, Canvas, Color, Dash, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, grid,
 };
 
 /// Most columns of panels: on a page, and in all.
@@ -309,7 +309,7 @@ fn panel(lines: &Lines<'_>, facet: usize, axis: &DoseAxis, (which, measure): (us
         add_line(&mut panel, &found, lines.stroke(*shade), (scale, shift(lines, axis, scale, *shade)));
     }
     if is_empty {
-        panel.note("cannot be measured");
+        panel.without_values("cannot be measured", Along::Y);
     }
     panel
 }

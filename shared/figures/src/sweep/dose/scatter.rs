@@ -5,7 +5,7 @@ use super::super::show::{WIDTH_MM, counted, layout, measured, measures_of, order
 use super::super::{Measure, OfCondition};
 use super::{DoseAxis, Group, number, table, x_axis};
 use crate::Figure;
-use crate::drawing::{self, Canvas, Legend, Mark, Panel, Point, Shape, Swatch, grid};
+use crate::drawing::{self, Along, Canvas, Legend, Mark, Panel, Point, Shape, Swatch, grid};
 
 /// Fewest points that are drawn; fewer show little.
 const LEAST_POINTS: usize = 8;
@@ -89,7 +89,7 @@ fn panel(
     let y = drawing::Axis::new(scale_of(found.iter().map(|(_, y)| *y)), &measure.label());
     let mut panel = Panel::new(x_axis(axis), y).title(format!("n = {}", found.len()));
     if found.is_empty() {
-        panel.note("cannot be measured");
+        panel.without_values("cannot be measured", Along::Y);
     }
     let points = found.into_iter().map(|(x, y)| Point { x, y, diameter, color }).collect();
     panel.add(Mark::Points { points, shape: Shape::Dot });
