@@ -375,7 +375,7 @@ fn is_column(name: &str, populations: &[(&str, Span)]) -> bool {
         let population = name.strip_suffix(ending);
         population.is_some_and(|name| populations.iter().any(|(of, _)| *of == name))
     };
-    ["condition", "seed", "trial", "trials"].contains(&name)
+    ["condition", "seed", "trial", "trials", "window_from_ms", "window_to_ms"].contains(&name)
         || is_of_population("_hz")
         || is_of_population("_spikes")
 }
