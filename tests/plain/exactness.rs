@@ -102,7 +102,7 @@ fn old_files_are_identified() {
     std::os::unix::fs::symlink("nothing", place.path("pcg/link.npy")).expect("a link");
     let found = place.run(&["identify", "pcg", "--of", "pcg"]).succeeded().stdout;
     assert!(found.contains("seed-9/W.NPY ") && found.contains("a/b/c/d/seed-3/achWeights.npy "), "{found}");
-    assert!(found.contains("other files, 1 link\n"), "{found}");
+    assert!(found.contains("other files, 1 special file\n"), "{found}");
     let whole = fs::read(place.path("old/seed-9/achWeights.npy")).expect("a file");
     fs::create_dir(place.path("part")).expect("a directory");
     place.write("part/achWeights.npy", &whole[..whole.len() / 2]);

@@ -231,8 +231,7 @@ impl BatchSystem {
         let said = text(&output.stdout);
         let has = |said: &str, texts: &[String]| texts.iter().any(|text| said.contains(text.as_str()));
         if !output.status.success() {
-            let all = said + &text(&output.stderr);
-            return match all.trim().is_empty() || has(&all, &self.unknown) {
+            return match has(&(said + &text(&output.stderr)), &self.unknown) {
                 true => Ok(BatchJobState::Ended),
                 false => Err(failed(command, &output)),
             };
@@ -460,7 +459,8 @@ mod tests {
             ("slurm", "", 0, Some(Ended)),
             ("slurm", "slurm_load_jobs error: Invalid job id specified", 1, Some(Ended)),
             ("slurm", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)", 1, None),
-            ("local", "", 1, Some(Ended)),
+            ("local", "", 0, Some(Ended)),
+            ("local", "", 1, None),
             ("local", "sh: 1: ps: not found", 1, None),
         ] {
             assert_eq!(state(name, said, code), expected, "{name}: {said}");

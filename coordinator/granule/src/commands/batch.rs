@@ -32,6 +32,9 @@ pub(crate) const DIRECTORY: &str = "batch";
 /// The name of the system, and the numbers of the jobs that wait or run, one on each line.
 const JOBS: &str = "jobs.txt";
 
+/// The beginning of its first line.
+const HEAD: &str = "system: ";
+
 /// Longest file of jobs, and of a batch system, in bytes.
 const LONGEST: u64 = 1 << 20;
 
@@ -126,11 +129,15 @@ pub(crate) fn file_of(name: &str) -> Result<&'static str, Failure> {
     })
 }
 
+/// Whether the user named the file of a system.
+fn is_file(named: &str) -> bool {
+    named.contains('/') || Path::new(named).extension().is_some()
+}
+
 /// Returns a system by its name, or by the path of its file.
 fn system(named: &str) -> Result<BatchSystem, Failure> {
     let path = Path::new(named);
-    let is_file = path.extension().is_some() || named.contains('/');
-    let text = match is_file {
+    let text = match is_file(named) {
         false => file_of(named)?.to_owned(),
         true => {
             let bytes = files::read(path, LONGEST).map_err(|error| {
@@ -168,8 +175,9 @@ struct Jobs {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The jobs that wait or run, by number, with the time of their submission and their log.
-    alive: BTreeMap<String, (Instant, PathBuf)>,
+    /// The jobs that wait or run, by number, with the time of their submission and their log. Those of an earlier
+    /// coordinator have no time.
+    alive: BTreeMap<String, (Option<Instant>, PathBuf)>,
     /// Number of the last script.
     last: u32,
     /// Jobs that failed, without another in between.
@@ -181,8 +189,9 @@ struct State {
     /// Whether the last query failed. Only the first of several prints a message.
     is_silent: bool,
     is_watched: bool,
-    /// Jobs that the last query did not find. Some systems do not know a new job at once, so two queries count.
-    missing: BTreeSet<String>,
+    /// Jobs that the last query did not find, with its time. Some systems do not know a new job at once, so two queries
+    /// count.
+    missing: BTreeMap<String, Instant>,
     /// Whether all trials are computed. Jobs that end then are not replaced.
     rests: bool,
     /// Whether the run is over, and no more jobs are submitted.
@@ -195,7 +204,11 @@ impl Jobs {
     fn new(system: BatchSystem, arguments: &cli::Batch, granule: PathBuf, place: PathBuf) -> Jobs {
         Jobs {
             system,
-            named: arguments.system.clone(),
+            named: match is_file(&arguments.system) {
+                true => std::path::absolute(&arguments.system)
+                    .map_or_else(|_| arguments.system.clone(), |path| path.display().to_string()),
+                false => arguments.system.clone(),
+            },
             wanted: arguments.jobs,
             threads: arguments.threads,
             time: arguments.time,
@@ -232,12 +245,16 @@ impl Jobs {
         let mut lines = text.lines().filter(|line| !line.is_empty());
         match lines.next() {
             Some(head) if head == self.head() => {}
-            Some(head) => return Err(EntranceError::OtherJobs { path, system: from_outside(head) }),
+            Some(head) => {
+                let system = from_outside(head.trim_start_matches(HEAD));
+                return Err(EntranceError::OtherJobs { path, system });
+            }
             None => return Ok(0),
         }
         for job in lines {
-            if self.job_state(job)? != BatchJobState::Ended {
-                state.alive.insert(job.to_owned(), (Instant::now(), self.place.clone()));
+            // A job is dropped only if the system reports its end.
+            if !matches!(self.job_state(job), Ok(BatchJobState::Ended)) {
+                state.alive.insert(job.to_owned(), (None, self.place.clone()));
             }
         }
         // Their logs stay as they are.
@@ -248,25 +265,44 @@ impl Jobs {
 
     /// Returns the first line of the file of jobs.
     fn head(&self) -> String {
-        format!("system: {}", self.named)
+        format!("{HEAD}{}", self.named)
     }
 
-    /// Submits jobs until there are as many as requested, or the run is over. Returns how many it submitted.
-    fn fill_up(&self, access: &Path) -> Result<usize, EntranceError> {
-        for submitted in 0.. {
-            // Not held for long, so that the run can end in between.
+    /// Submits jobs until there are as many as requested, or no more are needed. If the system refuses one, prints a note:
+    /// a server may not answer for a while, and the other jobs continue without it.
+    ///
+    /// # Errors
+    /// If no job is left after several refusals, or if trying again is useless.
+    fn fill_up(&self, access: &Path) -> Result<(), EntranceError> {
+        loop {
+            // The lock is released between two submissions, so that the run can end there.
             let mut state = self.state();
-            if state.alive.len() as u32 >= self.wanted || state.is_over {
-                return Ok(submitted);
+            if state.alive.len() as u32 >= self.wanted || state.rests || state.is_over {
+                return Ok(());
             }
-            let number = state.last + 1;
-            let (log, values) = self.write(number, access)?;
-            let job = self.system.submit(&values, &self.options)?;
-            state.last = number;
-            state.alive.insert(job, (Instant::now(), log));
-            self.note(&state)?;
+            if let Err(error) = self.submit(&mut state, access) {
+                state.refusals += 1;
+                let is_left = !state.alive.is_empty() || state.is_watched && state.refusals < MOST_FAILURES;
+                if !error.is_passing() || !is_left {
+                    return Err(error);
+                }
+                if state.refusals == 1 {
+                    line(&format!("note: cannot submit another job: {error}; trying again"));
+                }
+                return Ok(());
+            }
+            state.refusals = 0;
         }
-        Ok(0)
+    }
+
+    /// Submits a job.
+    fn submit(&self, state: &mut State, access: &Path) -> Result<(), EntranceError> {
+        let number = state.last + 1;
+        let (log, values) = self.write(number, access)?;
+        let job = self.system.submit(&values, &self.options)?;
+        state.last = number;
+        state.alive.insert(job, (Some(Instant::now()), log));
+        self.note(state)
     }
 
     /// Writes the script of a job. Returns the path of its log, and the values of placeholders.
@@ -332,7 +368,7 @@ impl Jobs {
         loop {
             std::thread::sleep(pause);
             let begun = Instant::now();
-            if !self.look(access) {
+            if !self.look(access, pause) {
                 return;
             }
             // A slow server is asked less often.
@@ -340,8 +376,8 @@ impl Jobs {
         }
     }
 
-    /// Replaces jobs that have ended. Returns whether the run continues.
-    fn look(&self, access: &Path) -> bool {
+    /// Replaces jobs that have ended. `pause` is the time since the last query. Returns whether the run continues.
+    fn look(&self, access: &Path, pause: Duration) -> bool {
         let jobs: Vec<String> = self.state().alive.keys().cloned().collect();
         let states: Vec<_> = jobs.into_iter().map(|job| (self.job_state(&job), job)).collect();
         let mut state = self.state();
@@ -351,15 +387,18 @@ impl Jobs {
         if state.rests {
             return true;
         }
-        self.tell(&mut state, &states);
+        self.report(&mut state, &states);
         let ended = states.into_iter().filter(|(found, _)| matches!(found, Ok(BatchJobState::Ended)));
         let before = std::mem::take(&mut state.missing);
-        let (ended, missing): (Vec<String>, Vec<String>) =
-            ended.map(|(_, job)| job).partition(|job| before.contains(job));
-        state.missing.extend(missing);
-        for job in ended {
+        for (_, job) in ended {
+            let Some(missing) = before.get(&job) else {
+                state.missing.insert(job, Instant::now());
+                continue;
+            };
             let Some((submitted, log)) = state.alive.remove(&job) else { continue };
-            let is_failure = submitted.elapsed() < TOO_SOON;
+            // A slow server reports the end late.
+            let too_soon = TOO_SOON.max(2 * pause);
+            let is_failure = submitted.is_some_and(|of| missing.duration_since(of) < too_soon);
             state.failures = if is_failure { state.failures + 1 } else { 0 };
             line(&format!("job {job} has ended; its log: {}", shown(&log)));
         }
@@ -371,25 +410,20 @@ impl Jobs {
         }
         drop(state);
         let filled = self.fill_up(access);
-        let mut state = self.state();
-        let Err(error) = filled else {
-            state.refusals = 0;
-            return true;
-        };
-        state.refusals += 1;
-        // A server may be away for a while. The other jobs continue without it.
-        if error.is_passing() && (!state.alive.is_empty() || state.refusals < MOST_FAILURES) {
-            if state.refusals == 1 {
-                line(&format!("note: cannot submit another job: {error}; trying again"));
+        let state = self.state();
+        match filled {
+            _ if state.is_over => false,
+            // Trials that are all computed need no job.
+            Err(error) if !state.rests => {
+                let help = error.help().map_or(String::new(), |help| format!("\n  help: {help}"));
+                self.give_up(state, format!("error: {error}{help}"))
             }
-            return true;
+            _ => true,
         }
-        let help = error.help().map_or(String::new(), |help| format!("\n  help: {help}"));
-        self.give_up(state, format!("error: {error}{help}"))
     }
 
     /// Prints notes about held jobs, and about a query that failed. A failed query leaves the state of its job open.
-    fn tell(&self, state: &mut State, states: &[(Result<BatchJobState, BatchError>, String)]) {
+    fn report(&self, state: &mut State, states: &[(Result<BatchJobState, BatchError>, String)]) {
         let failed = states.iter().find_map(|(found, job)| Some((found.as_ref().err()?, job)));
         if let Some((error, job)) = failed.filter(|_| !state.is_silent) {
             line(&format!("note: the state of job {job} is not known: {error}; trying again"));
@@ -428,51 +462,52 @@ impl Jobs {
         if !state.is_watched && state.alive.is_empty() {
             return;
         }
+        match self.cancel_all(&mut state) {
+            Some(error) => self.report_left(&state, &error),
+            None => drop(fs::remove_file(self.place.join(JOBS))),
+        }
+    }
+
+    /// Cancels jobs. Waits a while for those that could not be cancelled: most workers have ended with the sweep, so their
+    /// jobs are ending, too. Returns the reason if jobs are left.
+    fn cancel_all(&self, state: &mut State) -> Option<BatchError> {
         let out = self.out();
         let mut why = None;
         let jobs: Vec<String> = state.alive.keys().cloned().collect();
         for job in jobs {
             match self.system.cancel(&job, &out) {
                 Ok(()) => drop(state.alive.remove(&job)),
-                Err(error) => {
-                    let is_silent = matches!(error, BatchError::Silent { .. });
-                    why.get_or_insert(error);
-                    // The other commands would take as long.
-                    if is_silent {
-                        break;
-                    }
-                }
+                // The other commands would take as long.
+                Err(error @ BatchError::Silent { .. }) => return Some(error),
+                Err(error) => drop(why.get_or_insert(error)),
             }
         }
-        // Most workers have ended with the sweep, so their jobs are ending, too, or not known by now.
         let begun = Instant::now();
-        while let Some(error) = why.take_if(|error| !matches!(error, BatchError::Silent { .. })) {
-            state.alive.retain(|job, _| !matches!(self.job_state(job), Ok(BatchJobState::Ended)));
-            if state.alive.is_empty() || begun.elapsed() >= ENDS_WITHIN {
-                why = Some(error);
-                break;
+        let mut answers = true;
+        while !state.alive.is_empty() && answers && begun.elapsed() < ENDS_WITHIN {
+            state.alive.retain(|job, _| {
+                let found = if answers { self.job_state(job).ok() } else { None };
+                answers = found.is_some();
+                found != Some(BatchJobState::Ended)
+            });
+            if !state.alive.is_empty() && answers {
+                std::thread::sleep(LOOK_AGAIN);
             }
-            why = Some(error);
-            std::thread::sleep(LOOK_AGAIN);
         }
-        match why {
-            Some(error) if !state.alive.is_empty() => {
-                let noted = self.note(&state).is_ok().then(|| self.place.join(JOBS));
-                let named: Vec<String> = state
-                    .alive
-                    .keys()
-                    .take(MOST_NAMED)
-                    .map(|job| self.system.cancel_command(job, &out))
-                    .collect();
-                let more = noted.map_or(String::new(), |path| format!("; all are in {}", shown(&path)));
-                line(&format!(
-                    "note: {} could not be cancelled: {error}\n  to cancel: {}{more}",
-                    plural(state.alive.len() as u64, "job"),
-                    named.join("; "),
-                ));
-            }
-            _ => drop(fs::remove_file(self.place.join(JOBS))),
-        }
+        why.filter(|_| !state.alive.is_empty())
+    }
+
+    /// Prints which jobs are left, and keeps their numbers.
+    fn report_left(&self, state: &State, error: &BatchError) {
+        let noted = self.note(state).is_ok().then(|| self.place.join(JOBS));
+        let command = |job: &String| self.system.cancel_command(job, &self.out());
+        let named: Vec<String> = state.alive.keys().take(MOST_NAMED).map(command).collect();
+        let more = noted.map_or(String::new(), |path| format!("; all are in {}", shown(&path)));
+        line(&format!(
+            "note: {} could not be cancelled: {error}\n  to cancel: {}{more}",
+            plural(state.alive.len() as u64, "job"),
+            named.join("; "),
+        ));
     }
 }
 
@@ -497,8 +532,12 @@ impl Starter for Jobs {
         // Jobs may have ended while this coordinator rested.
         state.alive.retain(|job, _| !matches!(self.job_state(job), Ok(BatchJobState::Ended)));
         let adopted = if state.alive.is_empty() { self.adopt(&mut state)? } else { 0 };
+        state.rests = false;
+        let before = state.alive.len();
         drop(state);
-        let submitted = self.fill_up(&access)?;
+        self.fill_up(&access)?;
+        let mut state = self.state();
+        let submitted = state.alive.len().saturating_sub(before);
         let found = match adopted {
             0 => String::new(),
             _ => format!("found: {} of an earlier run; ", plural(adopted as u64, "job")),
@@ -508,8 +547,6 @@ impl Starter for Jobs {
             plural(submitted as u64, "job"),
             shown(&self.place)
         ));
-        let mut state = self.state();
-        state.rests = false;
         if !std::mem::replace(&mut state.is_watched, true) {
             let jobs = Arc::clone(&self);
             std::thread::spawn(move || jobs.watch(&access));
@@ -526,12 +563,14 @@ impl Starter for Jobs {
 mod tests {
     use super::*;
 
-    /// Returns jobs of a system that does not know any job, in a directory of their own.
-    fn jobs(place: &Path) -> Jobs {
-        let text = "granule-batch: 1\nsubmit: [basename, '{script}', .job]\njob: '{job}'\nstatus: ['false', '{job}']\n\
-                    cancel: ['true', '{job}']\nscript: '{command}'\n";
+    /// Returns two wanted jobs of a system with these commands, in a directory of their own.
+    fn jobs(place: &Path, submit: &str, status: &str, cancel: &str) -> Jobs {
+        let text = format!(
+            "granule-batch: 1\nsubmit: [{submit}]\njob: '{{job}}'\nstatus: [{status}]\nheld: [on hold]\n\
+             cancel: [{cancel}]\nscript: '{{command}}'\n"
+        );
         Jobs {
-            system: BatchSystem::parse(text).unwrap(),
+            system: BatchSystem::parse(&text).unwrap(),
             named: "test".to_owned(),
             wanted: 2,
             threads: 1,
@@ -544,6 +583,11 @@ mod tests {
         }
     }
 
+    const SUBMIT: &str = "basename, '{script}', .job";
+    /// Knows no job.
+    const UNKNOWN: &str = "'true', '{job}'";
+    const FAILS: &str = "sh, -c, 'echo no server >&2; exit 1', sh, '{job}'";
+
     fn alive(jobs: &Jobs) -> Vec<String> {
         jobs.state().alive.keys().cloned().collect()
     }
@@ -551,23 +595,79 @@ mod tests {
     #[test]
     fn jobs_are_replaced_only_while_trials_are_computed() {
         let place = tempfile::tempdir().unwrap();
-        let jobs = jobs(place.path());
+        let jobs = jobs(place.path(), SUBMIT, UNKNOWN, UNKNOWN);
         let access = place.path().join("access.json");
-        assert_eq!(jobs.fill_up(&access).unwrap(), 2);
+        jobs.fill_up(&access).unwrap();
         assert_eq!(alive(&jobs), ["job-1", "job-2"]);
-        assert!(jobs.look(&access));
+        assert!(jobs.look(&access, ASK_EVERY));
         assert_eq!(alive(&jobs), ["job-1", "job-2"], "one query may be too early");
         jobs.rest();
-        assert!(jobs.look(&access) && jobs.look(&access));
+        assert!(jobs.look(&access, ASK_EVERY) && jobs.look(&access, ASK_EVERY));
         assert_eq!(alive(&jobs), ["job-1", "job-2"], "workers end when all trials are computed");
         jobs.state().rests = false;
-        // As if they had run for a while.
+        // As if they had run for a while, or were submitted earlier.
         let long = Instant::now().checked_sub(2 * TOO_SOON).unwrap();
-        jobs.state().alive.values_mut().for_each(|(submitted, _)| *submitted = long);
-        assert!(jobs.look(&access) && jobs.look(&access));
+        jobs.state().alive.insert("job-1".to_owned(), (Some(long), PathBuf::new()));
+        jobs.state().alive.insert("job-2".to_owned(), (None, PathBuf::new()));
+        assert!(jobs.look(&access, ASK_EVERY) && jobs.look(&access, ASK_EVERY));
         assert_eq!(alive(&jobs), ["job-3", "job-4"]);
+        assert_eq!(jobs.state().failures, 0);
+        // The next two end at once. A slow server reports it late.
+        jobs.state().alive.values_mut().for_each(|(submitted, _)| *submitted = Some(long));
+        assert!(jobs.look(&access, 2 * TOO_SOON) && jobs.look(&access, 2 * TOO_SOON));
+        assert_eq!((alive(&jobs), jobs.state().failures), (vec!["job-5".to_owned(), "job-6".to_owned()], 2));
         jobs.cancel();
-        assert!(!jobs.look(&access));
+        assert!(!jobs.look(&access, ASK_EVERY));
         assert!(!place.path().join(JOBS).exists());
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_ends_no_job() {
+        let place = tempfile::tempdir().unwrap();
+        let access = place.path().join("access.json");
+        let first = jobs(place.path(), SUBMIT, FAILS, FAILS);
+        first.fill_up(&access).unwrap();
+        for _ in 0..3 {
+            assert!(first.look(&access, ASK_EVERY));
+        }
+        assert_eq!(alive(&first), ["job-1", "job-2"]);
+        assert!(first.state().is_silent);
+        // Jobs that could not be cancelled stay in the file, and the next coordinator finds them.
+        first.cancel();
+        let listed = fs::read_to_string(place.path().join(JOBS)).unwrap();
+        assert_eq!(listed, "system: test\njob-1\njob-2\n");
+        let second = jobs(place.path(), SUBMIT, FAILS, UNKNOWN);
+        assert_eq!(second.adopt(&mut second.state()).unwrap(), 2);
+        second.state().is_watched = true;
+        second.cancel();
+        assert!(!place.path().join(JOBS).exists());
+        let other = Jobs { named: "pbs".to_owned(), ..jobs(place.path(), SUBMIT, FAILS, FAILS) };
+        fs::write(place.path().join(JOBS), listed).unwrap();
+        let error = other.adopt(&mut other.state()).unwrap_err();
+        assert!(error.to_string().ends_with("with another batch system (`test`)"), "{error}");
+    }
+
+    #[test]
+    fn a_refused_submission_ends_the_run_only_if_no_job_is_left() {
+        let place = tempfile::tempdir().unwrap();
+        let access = place.path().join("access.json");
+        // Only one job fits in the queue.
+        let submit = "sh, -c, 'case $1 in */job-1.job) echo 1;; *) exit 1;; esac', sh, '{script}'";
+        let jobs = jobs(place.path(), submit, "echo, on hold, '{job}'", UNKNOWN);
+        jobs.fill_up(&access).unwrap();
+        assert_eq!((alive(&jobs), jobs.state().refusals), (vec!["1".to_owned()], 1));
+        assert!(
+            jobs.look(&access, ASK_EVERY) && jobs.look(&access, ASK_EVERY) && jobs.look(&access, ASK_EVERY)
+        );
+        assert_eq!(jobs.state().refusals, 4);
+        assert!(jobs.state().held.contains("1"));
+        jobs.state().alive.clear();
+        jobs.fill_up(&access).unwrap_err();
+    }
+
+    #[test]
+    fn names_of_jobs_suit_all_systems() {
+        assert_eq!(job_name("dose", 3), "dose-3");
+        assert_eq!(job_name("2026 dose", 3), "granule-2026_dose-3");
     }
 }

@@ -258,11 +258,6 @@ impl Rest {
         self.state == "complete"
     }
 
-    /// Whether another process of granule uses the directory.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.state == "busy"
-    }
-
     /// Returns the state in one line.
     pub(crate) fn headline(&self) -> String {
         let TrialTotals { total, stored } = self.trials;

@@ -69,9 +69,9 @@ struct Identification {
 struct LeftOut {
     /// Files without the ending `.npy`.
     other_files: u64,
-    /// Symbolic links; also pipes and devices.
-    links: u64,
-    /// Folders that are too deep.
+    /// Symbolic links, pipes and devices.
+    special_files: u64,
+    /// Folders that cannot be read, or are too deep.
     folders: u64,
 }
 
@@ -242,7 +242,14 @@ fn arrays_in(
     left_out: &mut LeftOut,
 ) -> Result<(), Failure> {
     let wrong = |error: std::io::Error| Failure::from(ArchiveError::from(failed("read", folder)(error)));
-    let entries = fs::read_dir(folder).map_err(wrong)?;
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(_) if depth < DEEPEST => {
+            left_out.folders += 1;
+            return Ok(());
+        }
+        Err(error) => return Err(wrong(error)),
+    };
     let mut found: Vec<PathBuf> =
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(wrong)?;
     found.sort();
@@ -255,7 +262,7 @@ fn arrays_in(
             (true, _) => left_out.folders += 1,
             (_, true) if is_array => paths.push(path),
             (_, true) => left_out.other_files += 1,
-            _ => left_out.links += 1,
+            _ => left_out.special_files += 1,
         }
         if paths.len() > MOST_FILES {
             let message = format!("error: {} has more than {MOST_FILES} .npy files", folder.display());
@@ -408,7 +415,11 @@ impl Identification {
 impl LeftOut {
     /// Returns the numbers for people; `None` if nothing was left out.
     fn to_text(&self) -> Option<String> {
-        let parts = [(self.other_files, "other file"), (self.links, "link"), (self.folders, "deeper folder")];
+        let parts = [
+            (self.other_files, "other file"),
+            (self.special_files, "special file"),
+            (self.folders, "folder"),
+        ];
         let parts: Vec<String> =
             parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| plural(*count, what)).collect();
         (!parts.is_empty()).then(|| format!("not read: {}", parts.join(", ")))

@@ -592,14 +592,6 @@ impl Request<'_> {
                 ));
                 return Ok(Next::Again);
             }
-            // Another command, with another sweep file, extends the sweep.
-            if has_completed
-                && let Ok(rest) = &rest
-                && rest.is_busy()
-            {
-                line(&format!("job {job} has computed the sweep; another job uses the directory now"));
-                return LastWords::summary(rest.to_text()).say().map(|()| Next::Nothing);
-            }
         }
         let (word, help, code) = match state {
             JobState::Ended(ending) => {

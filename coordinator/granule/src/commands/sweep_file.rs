@@ -28,7 +28,7 @@ const LARGEST_TABLE: u64 = 129 << 20;
 
 /// Reads and parses a sweep file, with the overrides of the environment. Prints notes on it.
 pub(crate) fn read_sweep(path: &Path) -> Result<Sweep, Failure> {
-    Ok(read_sweep_and_written(path)?.0)
+    Ok(read(path)?.0)
 }
 
 /// The files and variables that a sweep was read from.
@@ -42,13 +42,7 @@ pub(crate) struct WrittenSweep {
 
 /// The same. Also returns the text, the variables and the tables.
 pub(crate) fn read_sweep_and_written(path: &Path) -> Result<(Sweep, WrittenSweep), Failure> {
-    // Problems of the file are reported first.
-    let text = read_text(path)?;
-    // The variables of the environment override parameters of granule's own model.
-    let is_own_model = granule_sweep::model_of(&text).is_some();
-    let overrides = if is_own_model { Overrides::default() } else { overrides()? };
-    let (sweep, tables) = understand_with_tables(path, &text, &overrides)?;
-    granule_sweep::notes(&sweep).iter().for_each(|note| line(&format!("note: {note}")));
+    let (sweep, text, overrides, tables) = read(path)?;
     let variables = overrides.variables(granule_granular::space()).into_iter();
     let written = WrittenSweep {
         text: String::from_utf8_lossy(&text).into_owned(),
@@ -59,6 +53,17 @@ pub(crate) fn read_sweep_and_written(path: &Path) -> Result<(Sweep, WrittenSweep
             .collect(),
     };
     Ok((sweep, written))
+}
+
+fn read(path: &Path) -> Result<(Sweep, Vec<u8>, Overrides, Tables), Failure> {
+    // Problems of the file are reported first.
+    let text = read_text(path)?;
+    // The variables of the environment override parameters of granule's own model.
+    let is_own_model = granule_sweep::model_of(&text).is_some();
+    let overrides = if is_own_model { Overrides::default() } else { overrides()? };
+    let (sweep, tables) = understand_with_tables(path, &text, &overrides)?;
+    granule_sweep::notes(&sweep).iter().for_each(|note| line(&format!("note: {note}")));
+    Ok((sweep, text, overrides, tables))
 }
 
 /// Returns the record of a table that a sweep file names. `content` is the table as CSV. None if the file is gone.

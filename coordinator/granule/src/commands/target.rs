@@ -65,6 +65,10 @@ impl TargetKind<'_> {
                 CSV_HEADS.iter().chain([&line.as_str()]).any(|line| head.starts_with(line.as_bytes()))
             }
             TargetKind::Table(Format::Json, columns) => {
+                // A table without rows has no names.
+                if head == b"[\n]\n" {
+                    return true;
+                }
                 let first = head.split(|byte| *byte == b'\n').nth(1).unwrap_or_default();
                 head.starts_with(b"[\n{\"condition\":")
                     && tail.ends_with(b"}\n]\n")

@@ -6,7 +6,7 @@ mod cells;
 mod folder;
 mod reached;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use granule_engine::{Model, Spike, TrialSpikes};
@@ -14,7 +14,7 @@ use granule_figures::paper;
 use granule_figures::sweep::{
     Counter, Detail, Drive, MOST_SHOWN, Observed, ObservedCondition, OfCondition, RasterTrial, Sensitivity,
     Traces, Window, axes, comparison, conductances, estimates, forest, heat_map, influences, matrices,
-    measures, psth, raster, responses, seeds, sensitivity,
+    measures, psth, raster, responses, seeds, sensitivity, spread,
 };
 use granule_figures::{Analysis, AnalysisError, Criteria, Figure, Table};
 use granule_granular::derive::{Conductances, SpikeCounts};
@@ -183,18 +183,27 @@ impl<'a> Gallery<'a> {
     }
 
     /// Returns the precision that each condition has reached, if a rule has decided the number of trials of a complete
-    /// sweep. Empty otherwise, and if only some seeds are chosen: the rule counts all.
+    /// sweep. Empty otherwise, and if only some seeds or conditions are chosen: the rule counts all.
     ///
     /// # Errors
     /// If the spikes of a trial cannot be read.
     pub(crate) fn reached(&self) -> Result<Vec<Reached>, Failure> {
         let until = self.sweep.until.as_ref().filter(|_| self.manifest().is_some());
         match until.zip(self.selection) {
-            Some((until, selection)) if self.seeds.len() == self.sweep.seeds.len() => {
+            Some((until, selection)) if self.has_all() => {
                 reached(selection, &until.measure).map_err(|error| lost(&error))
             }
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// Whether all seeds and conditions of the sweep are chosen.
+    fn has_all(&self) -> bool {
+        let Sweep { seeds, conditions, .. } = self.sweep;
+        let of_pairs = |selection: &Selection<'_>| {
+            selection.pairs.iter().map(|pair| pair.condition).collect::<BTreeSet<_>>().len()
+        };
+        self.seeds.len() == seeds.len() && self.selection.map(of_pairs) == Some(conditions.len())
     }
 
     /// Draws all figures, one after the other.
@@ -348,11 +357,12 @@ impl<'a> Gallery<'a> {
             self.tables.push(comparison(&all, reference));
             self.reference = Some(conditions[reference].name.clone());
         }
-        self.sensitivity = sensitivity(&all, &designs(sweep, &of_condition));
+        let designs = designs(sweep, &of_condition);
+        self.sensitivity = sensitivity(&all, &designs);
         if let Some(of) = &self.sensitivity {
             self.tables.push(of.table());
             self.notes.extend(of.notes.iter().cloned());
-        } else if !sweep.designs.is_empty() {
+        } else if !designs.is_empty() {
             self.notes.push(
                 "the points of `sobol` are too few for sensitivity indices; 8 or more base points (`count`) are enough"
                     .to_owned(),
@@ -653,11 +663,10 @@ fn designs(sweep: &Sweep, drawn: &[&[Pair]]) -> Vec<Range<usize>> {
 /// Returns the conditions that figures show one by one: all if they are few, otherwise the reference, and others at equal
 /// distances.
 fn shown(count: usize, reference: usize) -> Vec<usize> {
-    let most = MOST_SHOWN.min(count);
-    let mut shown: Vec<usize> = (0..most).map(|i| i * (count - 1) / (most - 1).max(1)).collect();
+    let mut shown = spread(count, MOST_SHOWN);
     if !shown.contains(&reference) {
         // The nearest one gives way, so that the order stays that of the sweep.
-        let nearest = (0..most).min_by_key(|i| shown[*i].abs_diff(reference)).unwrap_or(0);
+        let nearest = (0..shown.len()).min_by_key(|i| shown[*i].abs_diff(reference)).unwrap_or(0);
         shown[nearest] = reference;
     }
     shown

@@ -153,8 +153,9 @@ struct Group<'a> {
 pub fn responses(conditions: &[OfCondition<'_>], axis: &DoseAxis) -> Vec<Figure> {
     let groups = groups(conditions, axis.parameter, &others(axis.space, axis));
     let groups = in_order(groups.iter().collect());
-    let of_lines = has_lines(&groups, axis).then(|| lines(conditions, &groups, axis)).flatten();
-    of_lines.unwrap_or_else(|| scatter(conditions, &groups, axis).into_iter().collect())
+    let is_grid = has_lines(&groups, axis);
+    let of_lines = is_grid.then(|| lines(conditions, &groups, axis)).flatten();
+    of_lines.unwrap_or_else(|| scatter(conditions, &groups, axis, is_grid).into_iter().collect())
 }
 
 /// Fewest conditions of a line, and most lines that need not share their values.

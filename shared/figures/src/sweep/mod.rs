@@ -36,7 +36,7 @@ pub use observed::{Counter, Courses, Detail, Observed, ObservedCondition, Window
 pub use raster::{RasterTrial, raster};
 pub use seeds::seeds;
 pub use sensitivity::{Index, Influence, Sensitivity, sensitivity};
-pub use show::Drive;
+pub use show::{Drive, spread};
 pub use time::psth;
 pub use traces::{Traces, conductances};
 pub use varied::{Varied, VariedValue, free, varied};

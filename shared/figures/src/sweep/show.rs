@@ -118,7 +118,7 @@ pub(super) fn mean_over(conditions: &[OfCondition<'_>]) -> String {
 pub(super) const MOST_LINES: usize = 6;
 
 /// Returns the indices of `most` of so many items, at equal distances with the first and the last; all if they are fewer.
-pub(super) fn spread(count: usize, most: usize) -> Vec<usize> {
+pub fn spread(count: usize, most: usize) -> Vec<usize> {
     let most = most.min(count);
     (0..most).map(|i| i * (count - 1) / (most - 1).max(1)).collect()
 }

@@ -368,8 +368,8 @@ fn mapping<'n>(
     None
 }
 
-/// Whether tables have a column of this name beside the results: for condition, seed and trial, or for the spikes and rate
-/// of a population.
+/// Whether tables have a column of this name beside the results. There are columns for condition, seed, trial and window,
+/// and for spikes and rate of each population.
 fn is_column(name: &str, populations: &[(&str, Span)]) -> bool {
     let is_of_population = |ending: &str| {
         let population = name.strip_suffix(ending);

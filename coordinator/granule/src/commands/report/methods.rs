@@ -60,7 +60,7 @@ pub(super) fn trials(
         false => plural(seeds as u64, "seed"),
     };
     let planned = plural(sweep.trials.into(), "trial");
-    if least == u64::from(sweep.trials) {
+    if least == u64::from(sweep.trials) && preliminary.is_none() {
         return format!("Every condition was simulated with {of_seeds} and {planned} of each seed.");
     }
     let used = if least == most { plural(most, "trial") } else { format!("{least} to {most} trials") };

@@ -89,6 +89,8 @@ impl<'a> Lines<'a> {
             });
             lines.facets[place].lines.extend(shade.map(|shade| (shade, *group)));
         }
+        // All lines of a column may have values without a colour.
+        lines.facets.retain(|facet| !facet.lines.is_empty());
         lines
     }
 

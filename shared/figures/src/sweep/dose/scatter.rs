@@ -15,11 +15,12 @@ const MOST_POINTS: usize = 2000;
 
 /// Draws a point for each condition that has a number on the axis: the mean over seeds, in a panel for each measure. Of more
 /// than [`MOST_POINTS`] conditions, draws some at equal distances in the order of the parameter. Returns `None` for fewer than
-/// [`LEAST_POINTS`].
+/// [`LEAST_POINTS`]. `is_grid` states that the conditions have lines, but too many.
 pub(super) fn scatter(
     conditions: &[OfCondition<'_>],
     groups: &[&Group<'_>],
     axis: &DoseAxis,
+    is_grid: bool,
 ) -> Option<Figure> {
     let placed = conditions.iter().filter_map(|of| Some((number(axis.parameter, of.0)?, *of)));
     let mut all: Vec<(f64, OfCondition<'_>)> = placed.collect();
@@ -49,9 +50,15 @@ pub(super) fn scatter(
     let rest = legend.draw(&mut canvas, area);
     grid(&mut canvas, rest, columns, &panels);
 
+    let why = match is_grid {
+        true => "The other parameters have too many combinations for lines.",
+        false => {
+            "The sweep samples its parameters, so conditions with neighbouring values also differ in other parameters, and \
+             no lines join them."
+        }
+    };
     let mut description = format!(
-        "{} against {}: a point for each of {}, the mean over {}. The sweep samples its parameters, so conditions with \
-         neighbouring values also differ in other parameters, and no lines join them. n is the number of conditions.",
+        "{} against {}: a point for each of {}, the mean over {}. {why} n is the number of conditions.",
         measured(measures.len()),
         axis.label(),
         counted(shown.len(), "condition"),
