@@ -67,7 +67,10 @@ conditions: [{ name: 'of-{first.spikes}', grid: { first.spikes: [1, 2] } }]
     let header = "condition,first_spikes_set,seed,trial,first_spikes,second_spikes,first_hz,second_hz,rate";
     assert_eq!(trials[0], header);
     assert!(trials[4].starts_with("of-2,2,3,1,"), "{trials:?}");
-    assert_eq!(rows("--measures")[0], "condition,first_spikes,seed,trials,first_hz,second_hz,rate");
+    assert_eq!(
+        rows("--measures")[0],
+        "condition,first_spikes,seed,trials,window_from_ms,window_to_ms,first_hz,second_hz,rate"
+    );
 }
 
 #[test]
