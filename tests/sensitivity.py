@@ -85,7 +85,7 @@ def main():
     check(len(indices) == len(found), "rows are repeated")
 
     compared = 0
-    for measure in columns[columns.index("trials") + 1 :]:
+    for measure in columns[columns.index("window_to_ms") + 1 :]:
         x, y = points_of(rows, parameters, measure)
         of = {name: [indices.pop((measure, parameter, name), None) for parameter in parameters]
               for name in ("src", "prcc", "sobol_first", "sobol_total")}
