@@ -89,8 +89,6 @@ impl<'a> Lines<'a> {
             });
             lines.facets[place].lines.extend(shade.map(|shade| (shade, *group)));
         }
-        // All lines of a column may have values without a colour.
-        lines.facets.retain(|facet| !facet.lines.is_empty());
         lines
     }
 
@@ -174,10 +172,12 @@ pub(super) fn lines(
 ) -> Option<Vec<Figure>> {
     let others = super::others(axis.space, axis);
     let drawn: Vec<&Group<'_>> = groups.iter().copied().filter(|group| group.members.len() > 1).collect();
-    let lines = Lines::new(&drawn);
+    let mut lines = Lines::new(&drawn);
     if lines.facets.len() > MOST_FACETS {
         return None;
     }
+    // All lines of a column may have values without a colour.
+    lines.facets.retain(|facet| !facet.lines.is_empty());
     let axis = lines.axis(axis);
     let words = Words::new(&lines, &others);
     let legend = Legend::new(entries(conditions, &lines, &others, &words));
