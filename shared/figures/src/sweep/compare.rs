@@ -9,14 +9,12 @@ use std::collections::BTreeSet;
 
 use granule_statistics::estimate::{Estimate, Paired};
 
+use super::observed::OfCondition;
 use super::observed::{Observed, over_seeds};
 use super::show::measures_of;
 use super::varied::{Varied, VariedValue, free, varied};
 use super::{Measure, ObservedCondition};
 use crate::{Column, Table};
-
-/// A condition with its observations, one for each seed.
-pub type OfCondition<'a> = (&'a ObservedCondition, &'a [Observed]);
 
 /// The difference of a measure between a condition and the reference.
 #[derive(Clone, Debug)]

@@ -1,8 +1,7 @@
 //! Figure of the differences between conditions and a reference.
 
-use super::compare::{
-    Contrast, Difference, OfCondition, comparison, contrasts, differences, is_in_other_window,
-};
+use super::compare::{Contrast, Difference, comparison, contrasts, differences, is_in_other_window};
+use super::observed::OfCondition;
 use super::show::{WIDTH_MM, counted, layout, range, short};
 use crate::Figure;
 use crate::drawing::{

@@ -6,8 +6,9 @@ use granule_engine::space::{Parameter, Value};
 use ndarray::{Array2, Axis as Dimension, Zip};
 
 use super::Measure;
-use super::compare::{OfCondition, named};
+use super::compare::named;
 use super::dose::{DoseAxis, all_axes, number};
+use super::observed::OfCondition;
 use super::observed::over_seeds;
 use super::show::{
     MOST_MM, WIDTH_MM, brief, briefs, counted, layout, measures_of, not_in_figure, pages, sample, short,

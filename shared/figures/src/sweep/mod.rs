@@ -25,14 +25,14 @@ mod time;
 mod traces;
 mod varied;
 
-pub use compare::{OfCondition, comparison, estimates, measures};
+pub use compare::{comparison, estimates, measures};
 pub use dose::{DoseAxis, axes, responses};
 pub use forest::forest;
 pub use heat::heat_map;
 pub use influence::influences;
 pub use matrix::matrices;
 pub use measure::Measure;
-pub use observed::{Counter, Courses, Detail, Observed, ObservedCondition, Window};
+pub use observed::{Counter, Courses, Detail, Observed, ObservedCondition, OfCondition, Window};
 pub use raster::{RasterTrial, raster};
 pub use seeds::seeds;
 pub use sensitivity::{Index, Influence, Sensitivity, sensitivity};

@@ -162,6 +162,9 @@ impl Observed {
     }
 }
 
+/// A condition with its observations, one for each seed.
+pub type OfCondition<'a> = (&'a ObservedCondition, &'a [Observed]);
+
 /// Spikes over time.
 #[derive(Clone, Debug)]
 pub struct Courses {

@@ -12,8 +12,8 @@ use granule_statistics::sequence::Saltelli;
 use ndarray::{Array2, ArrayView2, Axis};
 
 use super::Measure;
-use super::compare::OfCondition;
 use super::dose::is_label;
+use super::observed::OfCondition;
 use super::observed::over_seeds;
 use super::show::{counted, measures_of};
 use super::varied::{Varied, VariedValue, varied};

@@ -7,7 +7,8 @@ use granule_engine::space::{Parameter, Space};
 use granule_engine::{Model, Population};
 
 use super::measure::capitalised;
-use super::{Measure, Observed, ObservedCondition, OfCondition};
+use super::observed::OfCondition;
+use super::{Measure, Observed, ObservedCondition};
 use crate::drawing::{Color, Dash, Mark, Panel, Ramp, Scale, Stroke, Swatch};
 
 /// Width of a figure over two columns of a journal, in mm.

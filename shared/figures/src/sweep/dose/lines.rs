@@ -11,7 +11,7 @@ use super::super::show::{
     not_in_figure, ordered_line, pages, scale_of, short, spread, words, words_inside,
 };
 use super::super::{Measure, OfCondition};
-use super::{DIAMETER, DoseAxis, Group, Member, number_of, table, text_of, x_axis};
+use super::axis::{DIAMETER, DoseAxis, Group, Member, number_of, table, text_of, x_axis};
 use crate::Figure;
 use crate::drawing::{
     self, Along, Canvas, Color, Dash, Legend, Mark, Panel, Point, Scale, Shape, Stroke, Swatch, grid,
@@ -170,7 +170,7 @@ pub(super) fn lines(
     groups: &[&Group<'_>],
     axis: &DoseAxis,
 ) -> Option<Vec<Figure>> {
-    let others = super::others(axis.space, axis);
+    let others = super::axis::others(axis.space, axis);
     let drawn: Vec<&Group<'_>> = groups.iter().copied().filter(|group| group.members.len() > 1).collect();
     let mut lines = Lines::new(&drawn);
     if lines.facets.len() > MOST_FACETS {

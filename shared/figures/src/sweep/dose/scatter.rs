@@ -3,7 +3,7 @@
 use super::super::observed::over_seeds;
 use super::super::show::{WIDTH_MM, counted, layout, measured, measures_of, ordered_line, sample, scale_of};
 use super::super::{Measure, OfCondition};
-use super::{DoseAxis, Group, number, table, x_axis};
+use super::axis::{DoseAxis, Group, number, table, x_axis};
 use crate::Figure;
 use crate::drawing::{self, Along, Canvas, Legend, Mark, Panel, Point, Shape, Swatch, grid};
 

@@ -1,13 +1,14 @@
 use granule_engine::Value;
 
+use super::axis::*;
 use super::lines::SEED;
 use super::*;
-use crate::sweep::measures;
 use crate::sweep::show::{MOST_LINES, brief, ordered_line};
 use crate::sweep::tests::{
     assert_close, condition, factor, has_text, joined, leak, legend, measured, names, numbers, of_seed,
     sweep, texts,
 };
+use crate::sweep::{Measure, Observed, ObservedCondition, measures};
 
 #[test]
 fn parameters_that_differ_are_axes() {
